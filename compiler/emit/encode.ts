@@ -1,0 +1,125 @@
+import onnxProto from 'onnx-proto';
+import type { NDArray } from '../ir/ndarray.ts';
+import type { DType, TensorType } from '../ir/types.ts';
+import { type Emitter, MICROSOFT, NCHWC, type OnnxAttr, type OnnxNode } from './emitter.ts';
+
+const { onnx } = onnxProto;
+
+const dataTypes: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
+
+/** A named input or output of a model. */
+export interface Port {
+  readonly name: string;
+  readonly type: TensorType;
+}
+
+export interface ModelDescription {
+  readonly name: string;
+  readonly emitter: Emitter;
+  readonly inputs: readonly Port[];
+  /** Outputs, with the value that each one takes; a value that already has another name passes through Identity. */
+  readonly outputs: readonly (Port & { readonly value: string })[];
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/**
+ * Serialises the emitted nodes that the outputs need, as an ONNX ModelProto. IR version 8 up to opset 18, then the version that came with the opset.
+ * Equal input gives equal bytes.
+ */
+export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: ModelDescription): Uint8Array {
+  const ends: OnnxNode[] = outputs.map((output) => ({
+    op: 'Identity',
+    domain: '',
+    name: emitter.unique(`output/${output.name}`),
+    inputs: [output.value],
+    outputs: [output.name],
+    attrs: {},
+  }));
+  const nodes = needed([...emitter.nodes, ...ends]);
+  const read = new Set(nodes.flatMap((node) => node.inputs));
+  const domains = new Set(nodes.map((node) => node.domain));
+  const { opset } = emitter.target;
+  const model = onnx.ModelProto.create({
+    irVersion: irVersion(opset),
+    producerName: 'ddrc',
+    opsetImport: [
+      { domain: '', version: opset },
+      ...[MICROSOFT, NCHWC].filter((domain) => domains.has(domain)).map((domain) => ({ domain, version: 1 })),
+    ],
+    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
+    graph: {
+      name,
+      node: nodes.map(encodeNode),
+      initializer: [...emitter.initializers].filter(([key]) => read.has(key)).map(([key, array]) => encodeTensor(key, array)),
+      input: inputs.map(encodePort),
+      output: outputs.map(encodePort),
+    },
+  });
+  return onnx.ModelProto.encode(model).finish();
+}
+
+/** The nodes that outputs of the last ones depend on, in their order. */
+function needed(nodes: readonly OnnxNode[]): OnnxNode[] {
+  const wanted = new Set<string>();
+  const kept: OnnxNode[] = [];
+  for (let i = nodes.length - 1; i >= 0; i--) {
+    const node = nodes[i];
+    if (!node.name.startsWith('output/') && !node.outputs.some((output) => wanted.has(output))) continue;
+    for (const input of node.inputs) wanted.add(input);
+    kept.push(node);
+  }
+  return kept.reverse();
+}
+
+function irVersion(opset: number): number {
+  if (opset <= 18) return 8;
+  if (opset <= 20) return 9;
+  if (opset <= 22) return 10;
+  if (opset === 23) return 11;
+  return opset === 24 ? 12 : 13;
+}
+
+function encodeNode(node: OnnxNode): object {
+  return {
+    opType: node.op,
+    domain: node.domain,
+    name: node.name,
+    input: node.inputs,
+    output: node.outputs,
+    attribute: Object.entries(node.attrs).map(([name, value]) => encodeAttribute(name, value)),
+  };
+}
+
+function encodeAttribute(name: string, value: OnnxAttr): object {
+  const { AttributeType } = onnx.AttributeProto;
+  if (typeof value === 'number') return { name, type: AttributeType.INT, i: value };
+  if (typeof value === 'string') return { name, type: AttributeType.STRING, s: new TextEncoder().encode(value) };
+  if ('float' in value) return { name, type: AttributeType.FLOAT, f: value.float };
+  if ('floats' in value) return { name, type: AttributeType.FLOATS, floats: value.floats };
+  return { name, type: AttributeType.INTS, ints: value };
+}
+
+function encodePort(port: Port): object {
+  return {
+    name: port.name,
+    type: {
+      tensorType: {
+        elemType: dataTypes[port.type.dtype],
+        shape: { dim: port.type.shape.map((dim) => (typeof dim === 'number' ? { dimValue: dim } : { dimParam: dim })) },
+      },
+    },
+  };
+}
+
+/** A TensorProto of name `name` with its values as raw little-endian bytes. */
+export function encodeTensor(name: string, array: NDArray): object {
+  return { name, dataType: dataTypes[array.dtype], dims: array.shape, rawData: rawBytes(array) };
+}
+
+/** The values of `array` in its element type, little-endian. */
+export function rawBytes({ dtype, data }: NDArray): Uint8Array {
+  if (dtype === 'float32') return new Uint8Array(Float32Array.from(data).buffer);
+  if (dtype === 'int32') return new Uint8Array(Int32Array.from(data).buffer);
+  if (dtype === 'int64') return new Uint8Array(BigInt64Array.from(data as ArrayLike<number> as number[] as never[], (v) => BigInt(v)).buffer);
+  return Uint8Array.from(data);
+}

@@ -1,0 +1,50 @@
+import { DdrcError } from '../../diagnostics/error.ts';
+import type { Graph } from '../ir/graph.ts';
+import { Emitter } from './emitter.ts';
+import type { Lowering, Target } from './lowering.ts';
+
+/** Which lowering a node got: for `--explain`. */
+export interface Choice {
+  readonly scope: string;
+  readonly op: string;
+  readonly lowering: string;
+}
+
+/** Emits every node of `graph` for `target` by the first of its operator's lowerings that fits. */
+export function lowerGraph(graph: Graph, target: Target): { emitter: Emitter; choices: Choice[] } {
+  const emitter = new Emitter(target, graph);
+  const choices: Choice[] = [];
+  for (const input of graph.inputs) {
+    emitter.unique(input.name!);
+    emitter.setPlanar(input, input.name!);
+  }
+  for (const node of graph.nodes) {
+    const lowering = node.op.lower.find((rule) => rule.when?.(node, target, node.attrs) ?? true);
+    if (!lowering) {
+      throw new DdrcError({
+        code: 'LOWERING_MISSING',
+        message: `${node.op.name}: no lowering fits ${target.provider} at opset ${target.opset}`,
+        where: `scope ${node.scope || '(top)'}`,
+        hint: 'raise --opset',
+      });
+    }
+    emitter.scope = node.scope || node.op.name;
+    lowerWith(emitter, node, lowering);
+    choices.push({ scope: node.scope, op: node.op.name, lowering: lowering.name });
+  }
+  return { emitter, choices };
+}
+
+/** Emits one node by a given lowering. */
+export function lowerWith(emitter: Emitter, node: Graph['nodes'][number], lowering: Lowering): void {
+  const names = lowering.emit(
+    emitter,
+    node,
+    node.inputs.map((input) => emitter.planar(input)),
+    node.attrs,
+  );
+  const list = typeof names === 'string' ? [names] : names;
+  list.forEach((name, i) => {
+    if (name !== '') emitter.setPlanar(node.outputs[i], name);
+  });
+}

@@ -1,0 +1,392 @@
+/*
+ * Convolution (cross-correlation), 1-D and 2-D, with stride s, dilation d, padding p and groups.
+ *
+ *   y[n,k,i]  = Σ_{c,t} x[n, c, i·s + t·d − p] · w[k,c,t]  (+ b[k])
+ *   dx[n,c,j] = Σ_{k,t} dy[n, k, (j + p − t·d)/s] · w[k,c,t]          where the quotient is whole and inside
+ *   dw[k,c,t] = Σ_{n,i} dy[n,k,i] · x[n, c, i·s + t·d − p]
+ *   db[k]     = Σ_{n,i} dy[n,k,i]
+ *
+ * With s = 1, dx is the convolution of dy with w transposed (k ↔ c) and flipped, padded by d·(k−1) − p.
+ * dw is a matrix product of dy with the unfolded x (its windows as channels); the unfolding is itself a depthwise
+ * convolution with one-hot kernels, which is many times faster than a convolution that takes dy as the kernel.
+ */
+import { MICROSOFT, NCHWC, type Emitter } from '../emit/emitter.ts';
+import type { Target } from '../emit/lowering.ts';
+import type { Node } from '../ir/graph.ts';
+import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
+import { defineOp, type Sample, type Site } from '../ir/op.ts';
+import { type Dim, elementCount, formatShape, type TensorType } from '../ir/types.ts';
+import { requireDType, requireRank, shapeError } from './shapes.ts';
+
+/** Window geometry, a value for each map axis (one for [N,C,L], two for [N,C,H,W]); pads: the begins, then the ends. */
+export type ConvAttrs = {
+  readonly strides: readonly number[];
+  readonly pads: readonly number[];
+  readonly dilations: readonly number[];
+  readonly groups: number;
+};
+/** `size`: the map size of the input whose gradient is asked for. */
+type InputGradAttrs = ConvAttrs & { readonly size: readonly number[] };
+type WeightGradAttrs = ConvAttrs & { readonly kernel: readonly number[] };
+
+/** Map size after a convolution: ⌊(size + pads − dilation·(kernel − 1) − 1) / stride⌋ + 1. */
+export function convSize(size: number, kernel: number, stride: number, dilation: number, before: number, after: number): number {
+  return Math.floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1;
+}
+
+function inferConv(inputs: readonly TensorType[], attrs: ConvAttrs, site: Site): readonly TensorType[] {
+  const [x, w, bias] = inputs;
+  requireDType(inputs, 'float32', site);
+  requireRank(x, [3, 4], site, '[N,C,L] or [N,C,H,W]');
+  requireRank(w, [x.shape.length], site, `a weight of ${x.shape.length} dimensions`);
+  const [n, c, ...map] = x.shape as [Dim, number, ...number[]];
+  const [k, perGroup, ...kernel] = w.shape as number[];
+  const { strides, pads, dilations, groups } = attrs;
+  const fail = (sentence: string, hint?: string) => shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, hint);
+  for (const [label, list, length] of [['strides', strides, map.length], ['dilations', dilations, map.length], ['pads', pads, 2 * map.length]] as const) {
+    if (list.length !== length) throw fail(`${label} must have ${length} values, got ${list.length}`);
+    const least = label === 'pads' ? 0 : 1;
+    const wrong = list.find((value) => !Number.isInteger(value) || value < least);
+    if (wrong !== undefined) throw fail(`${label} must be whole numbers of at least ${least}, got ${wrong}`);
+  }
+  for (const [what, channels] of [['', c], ['output ', k]] as const) {
+    if (channels % groups !== 0) {
+      throw fail(`${channels} ${what}channels are not divisible by ${groups} groups`, 'choose groups that divide the channels');
+    }
+  }
+  if (c !== perGroup * groups) {
+    const sentence = `input has ${c} channels, weight expects ${perGroup * groups}`;
+    throw shapeError(site, 'SHAPE_MISMATCH', sentence, inputs, `make the weight for ${c} input channels`);
+  }
+  if (bias && (bias.shape.length !== 1 || bias.shape[0] !== k)) {
+    throw shapeError(site, 'SHAPE_MISMATCH', `bias is ${formatShape(bias.shape)}, expected [${k}]`, inputs);
+  }
+  const half = map.length;
+  const out = map.map((size, i) => convSize(size, kernel[i], strides[i], dilations[i], pads[i], pads[half + i]));
+  if (out.some((size) => size < 1)) {
+    const padded = map.map((size, i) => size + pads[i] + pads[half + i]).join('x');
+    const reach = kernel.map((size, i) => dilations[i] * (size - 1) + 1).join('x');
+    throw fail(`kernel ${reach} does not fit the padded input ${padded}`, 'add padding, or pool less before');
+  }
+  return [{ dtype: 'float32', shape: [n, k, ...out] }];
+}
+
+/** A convolution's sizes with 1-D taken as 2-D of height 1: what the reference loops run over. */
+function planes(x: readonly number[], w: readonly number[], y: readonly number[], attrs: ConvAttrs) {
+  const flat = x.length === 3;
+  const pair = (list: readonly number[], one: number) => (flat ? [one, list[0]] : [list[0], list[1]]);
+  const map = (shape: readonly number[]) => (flat ? [1, shape[2]] : [shape[2], shape[3]]);
+  const [sh, sw] = pair(attrs.strides, 1);
+  const [dh, dw] = pair(attrs.dilations, 1);
+  const [ph, pw] = pair(attrs.pads, 0);
+  return { n: x[0], c: x[1], k: w[0], cg: w[1], kg: w[0] / attrs.groups, x: map(x), w: map(w), y: map(y), sh, sw, dh, dw, ph, pw };
+}
+
+/** Visits every (output, input, weight) triple of element offsets that a convolution multiplies. */
+function eachTerm(g: ReturnType<typeof planes>, visit: (y: number, x: number, w: number) => void): void {
+  for (let n = 0; n < g.n; n++)
+    for (let k = 0; k < g.k; k++)
+      for (let i = 0; i < g.y[0]; i++)
+        for (let j = 0; j < g.y[1]; j++) {
+          const y = ((n * g.k + k) * g.y[0] + i) * g.y[1] + j;
+          for (let c = 0; c < g.cg; c++) {
+            const plane = n * g.c + Math.floor(k / g.kg) * g.cg + c;
+            for (let u = 0; u < g.w[0]; u++) {
+              const row = i * g.sh + u * g.dh - g.ph;
+              if (row < 0 || row >= g.x[0]) continue;
+              for (let v = 0; v < g.w[1]; v++) {
+                const column = j * g.sw + v * g.dw - g.pw;
+                if (column < 0 || column >= g.x[1]) continue;
+                visit(y, (plane * g.x[0] + row) * g.x[1] + column, ((k * g.cg + c) * g.w[0] + u) * g.w[1] + v);
+              }
+            }
+          }
+        }
+}
+
+function onnxAttrs(attrs: ConvAttrs, kernel: readonly number[]) {
+  const { strides, pads, dilations, groups } = attrs;
+  return { strides, pads, dilations, group: groups, kernel_shape: kernel };
+}
+
+/** The weight as ONNX Runtime's blocked kernels want it: [K/b, C/b, kh, kw, b in, b out] in the shape [K,C,kh,kw]. */
+function blockedWeight(e: Emitter, w: string, [k, c, kh, kw]: readonly number[], block: number): string {
+  if (c < block) {
+    const split = e.reshape(w, [k / block, block, c, kh, kw]);
+    return e.reshape(e.transpose(split, [0, 2, 3, 4, 1]), [k, c, kh, kw]);
+  }
+  const split = e.reshape(w, [k / block, block, c / block, block, kh, kw]);
+  return e.reshape(e.transpose(split, [0, 2, 4, 5, 3, 1]), [k, c, kh, kw]);
+}
+
+/** Whether the blocked kernels take `c` input and `k` output channels (an image's few channels are read planar). */
+function fitsBlock(c: number, k: number, rank: number, groups: number, { block }: Target): boolean {
+  return block > 0 && rank === 4 && groups === 1 && k % block === 0 && (c % block === 0 || c < block);
+}
+
+function blockedConv(e: Emitter, node: Node, w: string, shape: readonly number[], attrs: ConvAttrs, bias?: string): string {
+  const { block } = e.target;
+  const [x] = node.inputs;
+  const input = shape[1] < block ? e.planar(x) : e.blocked(x);
+  const inputs = [input, blockedWeight(e, w, shape, block), ...(bias ? [bias] : [])];
+  const name = e.node('Conv', inputs, onnxAttrs(attrs, shape.slice(2)), NCHWC);
+  e.setBlocked(node.outputs[0], name);
+  return '';
+}
+
+export const conv = defineOp<ConvAttrs>('conv', {
+  summary: 'Convolution of x [N,C,H,W] (or [N,C,L]) with w [K,C/groups,kh,kw] and an optional bias [K].',
+  properties: {},
+  infer: inferConv,
+  vjp(graph, { inputs: [x, w, bias], grads, wanted }, attrs) {
+    const dy = grads[0]!;
+    const [size, kernel] = [x, w].map((value) => value.type.shape.slice(2) as number[]);
+    const axes = [0, ...size.map((_, i) => i + 2)];
+    return [
+      wanted[0] ? graph.op('convInputGrad', [dy, w], { ...attrs, size }) : null,
+      wanted[1] ? graph.op('convWeightGrad', [x, dy], { ...attrs, kernel }) : null,
+      bias && wanted[2] ? graph.op('reduceSum', [dy], { axes, keepdims: false }) : null,
+    ];
+  },
+  lower: [
+    {
+      name: 'nchwc',
+      when(node, target, attrs) {
+        const [k, c] = node.inputs[1].type.shape as number[];
+        return fitsBlock(c, k, node.inputs[0].type.shape.length, attrs.groups, target);
+      },
+      emit: (e, node, [, w, bias], attrs) => blockedConv(e, node, w, node.inputs[1].type.shape as number[], attrs, bias),
+    },
+    {
+      name: 'standard',
+      emit: (e, node, x, attrs) => e.node('Conv', x, onnxAttrs(attrs, node.inputs[1].type.shape.slice(2) as number[])),
+    },
+  ],
+  flops: ([, w], [y]) => 2 * elementCount(y.shape) * elementCount(w.shape.slice(1)),
+  evaluate([x, w, bias], attrs) {
+    const shape = inferConv([x, w], attrs, { op: 'conv', scope: '', labels: [] })[0].shape as number[];
+    const y = zeros(shape);
+    eachTerm(planes(x.shape, w.shape, shape, attrs), (iy, ix, iw) => {
+      y.data[iy] += x.data[ix] * w.data[iw];
+    });
+    if (bias) {
+      const plane = elementCount(shape.slice(2));
+      for (let i = 0; i < y.data.length; i++) y.data[i] += bias.data[Math.floor(i / plane) % shape[1]];
+    }
+    return [y];
+  },
+  samples: () =>
+    geometries.flatMap(({ name, x, w, attrs }) => [
+      { name, inputs: [wave(x), wave(w, 2)], attrs },
+      ...(name === 'plain 3x3' ? [{ name: 'with bias', inputs: [wave(x), wave(w, 2), wave([w[0]], 3)], attrs }] : []),
+    ]),
+});
+
+export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
+  summary: 'Gradient of a convolution by its input, from dy [N,K,…] and w [K,C/groups,…]; `size` is the input’s map size.',
+  properties: {},
+  infer([dy, w], attrs) {
+    return [{ dtype: 'float32', shape: [dy.shape[0], (w.shape[1] as number) * attrs.groups, ...attrs.size] }];
+  },
+  vjp: { none: 'second derivatives are not supported' },
+  lower: [
+    {
+      name: 'nchwc flipped',
+      when(node, target, attrs) {
+        const [k, c] = node.inputs[1].type.shape as number[];
+        return flippable(node, attrs) && fitsBlock(k, c, node.inputs[0].type.shape.length, attrs.groups, target) && k % target.block === 0;
+      },
+      emit(e, node, [, w], attrs) {
+        const [k, c, ...kernel] = node.inputs[1].type.shape as number[];
+        return blockedConv(e, node, flipped(e, w, [k, c, ...kernel], 1), [c, k, ...kernel], flippedAttrs(attrs, kernel));
+      },
+    },
+    {
+      name: 'flipped',
+      when: (node, _target, attrs) => flippable(node, attrs),
+      emit(e, node, [dy, w], attrs) {
+        const shape = node.inputs[1].type.shape as number[];
+        const kernel = shape.slice(2);
+        return e.node('Conv', [dy, flipped(e, w, shape, attrs.groups)], onnxAttrs(flippedAttrs(attrs, kernel), kernel));
+      },
+    },
+    {
+      name: 'transposed',
+      emit(e, node, [dy, w], attrs) {
+        const { strides, pads, dilations, size } = attrs;
+        const kernel = node.inputs[1].type.shape.slice(2) as number[];
+        const out = node.inputs[0].type.shape.slice(2) as number[];
+        const reach = out.map((length, i) => (length - 1) * strides[i] + dilations[i] * (kernel[i] - 1) + 1);
+        const padding = size.map((length, i) => length - (reach[i] - pads[i] - pads[size.length + i]));
+        return e.node('ConvTranspose', [dy, w], { ...onnxAttrs(attrs, kernel), strides, dilations, output_padding: padding });
+      },
+    },
+  ],
+  flops: ([dy, w]) => 2 * elementCount(dy.shape) * elementCount(w.shape.slice(1)),
+  evaluate([dy, w], attrs) {
+    const shape = [dy.shape[0], w.shape[1] * attrs.groups, ...attrs.size];
+    const dx = zeros(shape);
+    eachTerm(planes(shape, w.shape, dy.shape, attrs), (iy, ix, iw) => {
+      dx.data[ix] += dy.data[iy] * w.data[iw];
+    });
+    return [dx];
+  },
+  samples: () => gradSamples(([, w, y]) => [y, w], (attrs, x) => ({ ...attrs, size: x.slice(2) })),
+});
+
+/** Stride 1, and no more padding than the kernel reaches: then the flipped convolution's padding is not negative. */
+function flippable(node: Node, { strides, pads, dilations }: ConvAttrs): boolean {
+  const kernel = node.inputs[1].type.shape.slice(2) as number[];
+  return strides.every((s) => s === 1) && pads.every((pad, i) => pad <= dilations[i % kernel.length] * (kernel[i % kernel.length] - 1));
+}
+
+function flippedAttrs({ strides, pads, dilations, groups }: ConvAttrs, kernel: readonly number[]): ConvAttrs {
+  const flip = pads.map((pad, i) => dilations[i % kernel.length] * (kernel[i % kernel.length] - 1) - pad);
+  return { strides, pads: flip, dilations, groups };
+}
+
+/** w [K,C/g,…] → [C,K/g,…] with every map axis reversed. */
+function flipped(e: Emitter, w: string, [k, perGroup, ...kernel]: readonly number[], groups: number): string {
+  const map = kernel.map((_, i) => i + 3);
+  const swapped =
+    groups === 1
+      ? e.transpose(w, [1, 0, ...kernel.map((_, i) => i + 2)])
+      : e.reshape(e.transpose(e.reshape(w, [groups, k / groups, perGroup, ...kernel]), [0, 2, 1, ...map]), [
+          groups * perGroup,
+          k / groups,
+          ...kernel,
+        ]);
+  const axes = kernel.flatMap((size, i) => (size > 1 ? [i + 2] : []));
+  if (axes.length === 0) return swapped;
+  const lists = [axes.map(() => -1), axes.map(() => -(2 ** 31)), axes, axes.map(() => -1)];
+  return e.node('Slice', [swapped, ...lists.map((list) => e.ints(list))]);
+}
+
+export const convWeightGrad = defineOp<WeightGradAttrs>('convWeightGrad', {
+  summary: 'Gradient of a convolution by its weight, from x [N,C,…] and dy [N,K,…]; `kernel` is the weight’s map size.',
+  properties: {},
+  infer([x, dy], attrs) {
+    return [{ dtype: 'float32', shape: [dy.shape[1], (x.shape[1] as number) / attrs.groups, ...attrs.kernel] }];
+  },
+  vjp: { none: 'second derivatives are not supported' },
+  lower: [
+    {
+      name: 'unfold dy',
+      when: (node, target, attrs) => target.provider === 'cpu' && attrs.groups === 1 && symmetric(attrs) && narrower(node),
+      emit: unfoldGradient,
+    },
+    { name: 'unfold x', emit: unfoldInput },
+  ],
+  flops: ([, dy], [dw]) => 2 * elementCount(dy.shape) * elementCount(dw.shape.slice(1)),
+  evaluate([x, dy], attrs) {
+    const shape = [dy.shape[1], x.shape[1] / attrs.groups, ...attrs.kernel];
+    const dw = zeros(shape);
+    eachTerm(planes(x.shape, shape, dy.shape, attrs), (iy, ix, iw) => {
+      dw.data[iw] += dy.data[iy] * x.data[ix];
+    });
+    return [dw];
+  },
+  samples: () => gradSamples(([x, , y]) => [x, y], (attrs, _x, w) => ({ ...attrs, kernel: w.slice(2) })),
+});
+
+/** A kernel that keeps the map's size: then x and dy can change places in the unfolding. */
+function symmetric({ strides, pads, dilations, kernel }: WeightGradAttrs): boolean {
+  const half = kernel.length;
+  return strides.every((s) => s === 1) && kernel.every((size, i) => pads[i] + pads[half + i] === dilations[i] * (size - 1));
+}
+
+function narrower(node: Node): boolean {
+  return (node.inputs[1].type.shape[1] as number) < (node.inputs[0].type.shape[1] as number);
+}
+
+/**
+ * The windows of a map [N,C,…] as channels: [N, C·taps, …], channel c·taps + t, by a depthwise convolution with one-hot kernels.
+ */
+function unfold(e: Emitter, x: string, channels: number, attrs: ConvAttrs, kernel: readonly number[]): string {
+  const taps = elementCount(kernel);
+  if (taps === 1 && attrs.strides.every((s) => s === 1) && attrs.pads.every((p) => p === 0)) return x;
+  const oneHot = zeros([channels * taps, 1, ...kernel]);
+  for (let c = 0; c < channels; c++) for (let t = 0; t < taps; t++) oneHot.data[(c * taps + t) * taps + t] = 1;
+  return e.node('Conv', [x, e.array(oneHot)], onnxAttrs({ ...attrs, groups: channels }, kernel));
+}
+
+/** a [N,…,A,P] · b [N,…,B,P]ᵀ → [N,…,A,B] */
+export function matmulTransposed(e: Emitter, a: string, b: string, rank: number): string {
+  if (e.target.provider === 'cpu' || e.target.provider === 'cuda') return e.node('FusedMatMul', [a, b], { transB: 1 }, MICROSOFT);
+  const perm = Array.from({ length: rank }, (_, i) => i);
+  [perm[rank - 2], perm[rank - 1]] = [rank - 1, rank - 2];
+  return e.node('MatMul', [a, e.transpose(b, perm)]);
+}
+
+/** dw = Σ_n unfold(x) · dyᵀ: the unfolded map on the left. */
+function unfoldInput(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: WeightGradAttrs): string {
+  const c = node.inputs[0].type.shape[1] as number;
+  const k = node.inputs[1].type.shape[1] as number;
+  const { groups, kernel } = attrs;
+  const taps = elementCount(kernel);
+  const rows = (c / groups) * taps;
+  const windows = unfold(e, x, c, attrs, kernel);
+  if (groups === 1) {
+    const product = matmulTransposed(e, e.reshape(windows, [0, rows, -1]), e.reshape(dy, [0, k, -1]), 3);
+    return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [1, 0]), [k, c, ...kernel]);
+  }
+  const map = elementCount(node.inputs[1].type.shape.slice(2));
+  const product = matmulTransposed(
+    e,
+    e.reshape(windows, [0, groups, rows, map]),
+    e.reshape(dy, [0, groups, k / groups, map]),
+    4,
+  );
+  return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [0, 2, 1]), [k, c / groups, ...kernel]);
+}
+
+/** dw with dy unfolded in place of x, its taps mirrored: fewer channels to unfold where K < C. */
+function unfoldGradient(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: WeightGradAttrs): string {
+  const c = node.inputs[0].type.shape[1] as number;
+  const k = node.inputs[1].type.shape[1] as number;
+  const { kernel } = attrs;
+  const taps = elementCount(kernel);
+  const windows = unfold(e, dy, k, flippedAttrs(attrs, kernel), kernel);
+  const product = matmulTransposed(e, e.reshape(windows, [0, k * taps, -1]), e.reshape(x, [0, c, -1]), 3);
+  const sum = e.reshape(e.reduce('ReduceSum', product, [0], false), [k, taps, c]);
+  const mirrored = taps === 1 ? sum : e.node('Slice', [sum, ...[[-1], [-(2 ** 31)], [1], [-1]].map((list) => e.ints(list))]);
+  return e.reshape(e.transpose(mirrored, [0, 2, 1]), [k, c, ...kernel]);
+}
+
+/** Smooth values of both signs without symmetry: sin(1.7·i + phase). */
+function wave(shape: readonly number[], phase = 1): NDArray {
+  return ndarray(
+    shape,
+    Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(1.7 * i + phase)),
+  );
+}
+
+const plain: ConvAttrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
+const geometries: readonly { name: string; x: number[]; w: number[]; attrs: ConvAttrs }[] = [
+  { name: 'plain 3x3', x: [2, 2, 4, 5], w: [3, 2, 3, 3], attrs: plain },
+  { name: 'stride 2', x: [1, 2, 6, 5], w: [2, 2, 3, 3], attrs: { ...plain, strides: [2, 2] } },
+  { name: 'stride 3 leaves pixels over', x: [1, 1, 6, 7], w: [2, 1, 2, 2], attrs: { ...plain, strides: [3, 3], pads: [0, 0, 0, 0] } },
+  { name: 'dilation 2', x: [1, 2, 6, 6], w: [2, 2, 3, 3], attrs: { ...plain, dilations: [2, 2], pads: [2, 2, 2, 2] } },
+  { name: 'asymmetric pads, 2x3', x: [1, 2, 4, 4], w: [2, 2, 2, 3], attrs: { ...plain, pads: [0, 1, 2, 0] } },
+  { name: 'more padding than the kernel reaches', x: [1, 1, 3, 3], w: [2, 1, 1, 2], attrs: { ...plain, pads: [1, 2, 0, 2] } },
+  { name: '1x1', x: [2, 3, 2, 3], w: [2, 3, 1, 1], attrs: { ...plain, pads: [0, 0, 0, 0] } },
+  { name: '1x1 with stride 2', x: [2, 3, 3, 4], w: [2, 3, 1, 1], attrs: { ...plain, strides: [2, 2], pads: [0, 0, 0, 0] } },
+  { name: 'two groups', x: [2, 4, 3, 3], w: [6, 2, 3, 3], attrs: { ...plain, groups: 2 } },
+  { name: 'depthwise', x: [2, 3, 4, 4], w: [3, 1, 3, 3], attrs: { ...plain, groups: 3, strides: [2, 1] } },
+  { name: '1-D', x: [2, 2, 7], w: [3, 2, 3], attrs: { strides: [2], pads: [1, 0], dilations: [1], groups: 1 } },
+  { name: 'one pixel', x: [1, 1, 1, 1], w: [1, 1, 1, 1], attrs: { ...plain, pads: [0, 0, 0, 0] } },
+  { name: 'a block of channels', x: [1, 16, 3, 3], w: [16, 16, 3, 3], attrs: plain },
+  { name: 'an image to a block of channels', x: [1, 3, 5, 5], w: [16, 3, 3, 3], attrs: { ...plain, strides: [2, 2] } },
+  { name: 'fewer output channels', x: [2, 4, 4, 3], w: [2, 4, 3, 3], attrs: { ...plain, pads: [0, 1, 2, 1] } },
+];
+
+function gradSamples<A extends ConvAttrs>(
+  pick: (arrays: readonly [x: NDArray, w: NDArray, y: NDArray]) => readonly NDArray[],
+  extend: (attrs: ConvAttrs, x: readonly number[], w: readonly number[]) => A,
+): (Omit<Sample, 'attrs'> & { attrs: A })[] {
+  return geometries.map(({ name, x, w, attrs }) => {
+    const types = [x, w].map((shape) => ({ dtype: 'float32' as const, shape }));
+    const y = inferConv(types, attrs, { op: 'conv', scope: '', labels: [] })[0].shape as number[];
+    return { name, inputs: pick([wave(x), wave(w, 2), wave(y, 3)]), attrs: extend(attrs, x, w) };
+  });
+}

@@ -1,0 +1,60 @@
+import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
+import type { Site } from '../ir/op.ts';
+import { type Dim, formatShape, formatType, type Shape, type TensorType } from '../ir/types.ts';
+
+/** Throws the located sentence of a shape rule: `add: [N,32] and [N,64] have different shapes`. */
+export function shapeError(
+  site: Site,
+  code: ErrorCode,
+  sentence: string,
+  inputs: readonly TensorType[],
+  hint?: string,
+): DdrcError {
+  return new DdrcError({
+    code,
+    message: `${site.op}: ${sentence}`,
+    notes: inputs.map((type, i) => ({
+      label: inputs.length > 1 ? `input ${i}` : 'input',
+      text: `${formatType(type)}  ${site.labels[i] ?? ''}`.trimEnd(),
+    })),
+    where: `scope ${site.scope || '(top)'}`,
+    hint,
+  });
+}
+
+/** The common shape of `a` and `b` by numpy's rules, or null. A named dimension fits itself and 1. */
+export function broadcastShapes(a: Shape, b: Shape): Dim[] | null {
+  const rank = Math.max(a.length, b.length);
+  const out: Dim[] = [];
+  for (let i = 0; i < rank; i++) {
+    const x = a[i - (rank - a.length)] ?? 1;
+    const y = b[i - (rank - b.length)] ?? 1;
+    if (x !== y && x !== 1 && y !== 1) return null;
+    out.push(x === 1 ? y : x);
+  }
+  return out;
+}
+
+/** Axes of `shape`, negative ones counted from the end, in ascending order. */
+export function normalizeAxes(axes: readonly number[], shape: Shape, site: Site, inputs: readonly TensorType[]): number[] {
+  return axes.map((axis) => normalizeAxis(axis, shape, site, inputs)).sort((a, b) => a - b);
+}
+
+export function normalizeAxis(axis: number, shape: Shape, site: Site, inputs: readonly TensorType[]): number {
+  if (!Number.isInteger(axis) || axis < -shape.length || axis >= shape.length) {
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', `axis ${axis} is out of range for ${formatShape(shape)}`, inputs);
+  }
+  return axis < 0 ? axis + shape.length : axis;
+}
+
+/** Refuses inputs of another element type than `dtype`. */
+export function requireDType(types: readonly TensorType[], dtype: TensorType['dtype'], site: Site): void {
+  const wrong = types.find((type) => type.dtype !== dtype);
+  if (wrong) throw shapeError(site, 'DTYPE_MISMATCH', `takes ${dtype}, got ${formatType(wrong)}`, types, `cast it to ${dtype}`);
+}
+
+export function requireRank(type: TensorType, ranks: readonly number[], site: Site, layout: string): void {
+  if (!ranks.includes(type.shape.length)) {
+    throw shapeError(site, 'SHAPE_RANK', `takes ${layout}, got ${formatShape(type.shape)}`, [type]);
+  }
+}
