@@ -20,9 +20,10 @@ import { DdrcError } from '../diagnostics/error.ts';
 /** The end of the names of files that are still being written; one that a killed process left behind may be deleted. */
 export const partialSuffix = '.partial';
 
-/** The system's code of an error (`ENOENT`, …), or an empty string. */
+/** The system's code of an error (`ENOENT`, …), or an empty string for what is no error of the system. */
 export function systemCode(error: unknown): string {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const code = error instanceof Error && 'code' in error ? String(error.code) : '';
+  return /^E[A-Z0-9]+$/.test(code) || code === 'ERR_FS_FILE_TOO_LARGE' ? code : '';
 }
 
 /**
@@ -52,7 +53,13 @@ export function inputError(path: string, error: unknown): unknown {
     ERR_FS_FILE_TOO_LARGE: ['it is larger than 2 GiB', 'split it into several files'],
   };
   const [reason, hint] = reasons[code] ?? [code, 'check the disk and the path'];
-  return new DdrcError({ code: 'FILE_UNREADABLE', message: `${path} cannot be read: ${reason}`, where: resolve(path), hint, cause: error });
+  return new DdrcError({
+    code: 'FILE_UNREADABLE',
+    message: `${path} cannot be read: ${reason}`,
+    where: resolve(path),
+    hint,
+    cause: error,
+  });
 }
 
 /** The {@link DdrcError} for a file or folder that could not be written; other errors than the system's come back unchanged. */
@@ -167,7 +174,13 @@ export function readLines(path: string): unknown[] {
       if (index === lines.length - 1) return;
       const place = `${resolve(path)}:${index + 1}`;
       const hint = 'remove this line, or restore the file';
-      throw new DdrcError({ code: 'FILE_UNREADABLE', message: `line ${index + 1} of ${path} is not JSON`, where: place, hint, cause: error });
+      throw new DdrcError({
+        code: 'FILE_UNREADABLE',
+        message: `line ${index + 1} of ${path} is not JSON`,
+        where: place,
+        hint,
+        cause: error,
+      });
     }
   });
   return values;

@@ -43,20 +43,19 @@ export function readSafetensors(path: string): Safetensors {
  */
 export function parseSafetensors(bytes: Uint8Array, where: string): Safetensors {
   const header = readHeader(bytes, where);
-  const metadata: Record<string, string> = {};
+  let metadata: Record<string, string> = {};
   const entries: Entry[] = [];
   for (const name of header.names) {
     const value = header.json[name];
-    if (name === '__metadata__') Object.assign(metadata, checkedMetadata(value, where));
+    if (name === '__metadata__') metadata = checkedMetadata(value, where);
     else entries.push(checkedEntry(name, value, where));
   }
   checkCover(entries, bytes.length - header.end, where);
   const tensors = new Map<string, TensorData>();
   for (const { name, dtype, shape, begin, end } of entries) {
-    const data = bytes.slice(header.end + begin, header.end + end);
-    // `slice` of a Node Buffer shares memory, and elements need an aligned start: only a fresh buffer has one.
-    const fresh = data.byteOffset === 0 && data.buffer.byteLength === data.length ? data : new Uint8Array(data);
-    tensors.set(name, { dtype, shape, data: elements(dtype, fresh.buffer as ArrayBuffer) });
+    // A copy, because elements need an aligned start and the file gives none.
+    const own = new Uint8Array(bytes.subarray(header.end + begin, header.end + end));
+    tensors.set(name, { dtype, shape, data: elements(dtype, own.buffer) });
   }
   return { tensors, metadata };
 }
@@ -65,14 +64,24 @@ export function parseSafetensors(bytes: Uint8Array, where: string): Safetensors 
  * The bytes of a safetensors file with these tensors, in the order of the map, metadata first; the same input gives the same bytes.
  * @throws DdrcError SAFETENSORS_INVALID where a tensor does not have as many elements as its shape says, or is called `__metadata__`
  */
-export function serializeSafetensors(tensors: ReadonlyMap<string, TensorData>, metadata: Record<string, string> = {}): Uint8Array {
+export function serializeSafetensors(
+  tensors: ReadonlyMap<string, TensorData>,
+  metadata: Record<string, string> = {},
+): Uint8Array {
   const parts: string[] = [];
   if (Object.keys(metadata).length > 0) parts.push(`"__metadata__":${JSON.stringify(metadata)}`);
   let length = 0;
   for (const [name, { dtype, shape, data }] of tensors) {
     const count = shape.reduce((product, size) => product * size, 1);
-    const fault = name === '__metadata__' ? 'has a reserved name' : count === data.length ? '' : `has ${data.length} elements for ${count}`;
-    if (fault) throw failure('SAFETENSORS_INVALID', `tensor '${name}' [${shape}] cannot be stored: it ${fault}`, name, 'fix its name or shape');
+    const fault =
+      name === '__metadata__' ? 'has a reserved name' : count === data.length ? '' : `has ${data.length} elements for ${count}`;
+    if (fault)
+      throw failure(
+        'SAFETENSORS_INVALID',
+        `tensor '${name}' [${shape}] cannot be stored: it ${fault}`,
+        name,
+        'fix its name or shape',
+      );
     const end = length + data.byteLength;
     parts.push(`${JSON.stringify(name)}:${JSON.stringify({ dtype: kindOf[dtype], shape, data_offsets: [length, end] })}`);
     length = end;
@@ -106,17 +115,28 @@ function failure(code: ErrorCode, message: string, where: string, hint: string):
 
 function invalid(message: string, where: string, tensor?: string): DdrcError {
   const place = tensor === undefined ? where : `${where}, tensor '${tensor}'`;
-  return failure('SAFETENSORS_INVALID', message, place, 'the file is damaged or is not safetensors: write it again, or take another copy');
+  return failure(
+    'SAFETENSORS_INVALID',
+    message,
+    place,
+    'the file is damaged or is not safetensors: write it again, or take another copy',
+  );
 }
 
 function truncated(message: string, where: string): DdrcError {
-  return failure('SAFETENSORS_TRUNCATED', message, where, 'the file was cut off while it was written or copied: take another copy');
+  return failure(
+    'SAFETENSORS_TRUNCATED',
+    message,
+    where,
+    'the file was cut off while it was written or copied: take another copy',
+  );
 }
 
 function readHeader(bytes: Uint8Array, where: string): { json: Record<string, unknown>; names: string[]; end: number } {
   if (bytes.length < 8) throw truncated(`${where} has only ${bytes.length} bytes, too few for safetensors`, where);
   const declared = new DataView(bytes.buffer, bytes.byteOffset, bytes.byteLength).getBigUint64(0, true);
-  if (declared > BigInt(longestHeader)) throw invalid(`${where} is not safetensors: its first eight bytes give no sensible header length`, where);
+  if (declared > BigInt(longestHeader))
+    throw invalid(`${where} is not safetensors: its first eight bytes give no sensible header length`, where);
   const end = 8 + Number(declared);
   if (end > bytes.length) throw truncated(`${where} ends after ${bytes.length} bytes, within its header of ${declared}`, where);
   let text: string;
@@ -170,15 +190,22 @@ function checkedEntry(name: string, value: unknown, where: string): Entry {
   if (!isObject(value)) throw invalid(`tensor '${name}' has no description`, where, name);
   const { dtype, shape, data_offsets: offsets } = value;
   if (!isSizes(shape)) throw invalid(`tensor '${name}' has no valid shape`, where, name);
-  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1]) throw invalid(`tensor '${name}' has no valid offsets`, where, name);
+  if (!isSizes(offsets) || offsets.length !== 2 || offsets[0] > offsets[1])
+    throw invalid(`tensor '${name}' has no valid offsets`, where, name);
   const kind = typeof dtype === 'string' && Object.hasOwn(kinds, dtype) ? kinds[dtype] : undefined;
   if (!kind) {
     const message = `tensor '${name}' has elements of type ${JSON.stringify(dtype)}, which ddrc does not read`;
-    throw failure('SAFETENSORS_DTYPE', message, `${where}, tensor '${name}'`, `store it as one of ${Object.keys(kinds).join(', ')}`);
+    throw failure(
+      'SAFETENSORS_DTYPE',
+      message,
+      `${where}, tensor '${name}'`,
+      `store it as one of ${Object.keys(kinds).join(', ')}`,
+    );
   }
   const needed = shape.reduce((product, size) => product * size, kind.bytes);
   const [begin, end] = offsets;
-  if (end - begin !== needed) throw invalid(`tensor '${name}' [${shape}] has ${end - begin} bytes, its shape needs ${needed}`, where, name);
+  if (end - begin !== needed)
+    throw invalid(`tensor '${name}' [${shape}] has ${end - begin} bytes, its shape needs ${needed}`, where, name);
   return { name, dtype: kind.dtype, shape, begin, end };
 }
 

@@ -10,14 +10,17 @@ export interface Choice {
   readonly lowering: string;
 }
 
-/** Emits every node of `graph` for `target` by the first of its operator's lowerings that fits. */
-export function lowerGraph(graph: Graph, target: Target): { emitter: Emitter; choices: Choice[] } {
+/**
+ * Emits every node of `graph` for `target` by the first of its operator's lowerings that fits. `bind` may give some inputs other names first.
+ */
+export function lowerGraph(graph: Graph, target: Target, bind?: (emitter: Emitter) => void): { emitter: Emitter; choices: Choice[] } {
   const emitter = new Emitter(target, graph);
   const choices: Choice[] = [];
   for (const input of graph.inputs) {
     emitter.unique(input.name!);
     emitter.setPlanar(input, input.name!);
   }
+  bind?.(emitter);
   for (const node of graph.nodes) {
     const lowering = node.op.lower.find((rule) => rule.when?.(node, target, node.attrs) ?? true);
     if (!lowering) {

@@ -4,7 +4,7 @@ import type { OpDefinition, OpTable } from './op.ts';
 import type { Attrs, TensorType } from './types.ts';
 
 /** What a graph input is for; the manifest and the emitters tell inputs apart by it. */
-export type InputRole = 'data' | 'target' | 'parameter' | 'statistic' | 'hyperparameter' | 'seed';
+export type InputRole = 'data' | 'target' | 'parameter' | 'statistic' | 'hyperparameter' | 'seed' | 'state';
 
 /** The result of a node, an input of the graph, or a constant. */
 export interface Value {
@@ -88,9 +88,9 @@ export class Graph {
     return value;
   }
 
-  constant(array: NDArray): Value {
+  constant(array: NDArray, name?: string): Value {
     const type = { dtype: array.dtype, shape: array.shape };
-    return { id: this.nextId++, type, producer: null, index: 0, constant: array };
+    return { id: this.nextId++, type, producer: null, index: 0, constant: array, name };
   }
 
   /** Appends a node after its operator's shape rule has accepted the inputs, and returns its outputs. */

@@ -45,6 +45,16 @@ export interface OpProperties {
   readonly commutes?: boolean;
   /** Elements are only moved or viewed: no arithmetic. */
   readonly moves?: boolean;
+  /** The first input is only repeated by broadcasting, so an element-wise consumer of the same shape may read that input itself. */
+  readonly repeats?: boolean;
+  /** Constants that leave the other input as it is: [0, 0] for a sum, [null, 1] for a quotient. */
+  readonly neutral?: readonly [left: number | null, right: number | null];
+}
+
+/** y = scale · x + shift for each channel [C]. */
+export interface ChannelAffine {
+  readonly scale: NDArray;
+  readonly shift: NDArray;
 }
 
 /** One operator, complete: each interpretation of it is one rule, in one place. */
@@ -63,6 +73,10 @@ export interface OpDefinition {
   flops(inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: Attrs): number;
   /** Plain double-precision reference: the judge of `vjp` and `lower`, and the constant folder's arithmetic. */
   evaluate(inputs: readonly NDArray[], attrs: Attrs): readonly NDArray[];
+  /** For an operator that scales and shifts channels by constants: what it does; null where its inputs are not constants. */
+  affine?(node: Node): ChannelAffine | null;
+  /** For an operator that can take a scale and shift of its output channels into its constant weights: the new output. */
+  absorb?(graph: Graph, node: Node, inputs: readonly Value[], affine: ChannelAffine): Value | null;
   /** Inputs that tests use: ordinary ones and the awkward (ties, size 1, odd strides, asymmetric pads). */
   samples(): readonly Sample[];
 }

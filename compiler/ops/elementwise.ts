@@ -26,7 +26,8 @@ export function unbroadcast(graph: Graph, grad: Value, shape: Shape): Value {
   return lead === 0 ? summed : graph.op('reshape', [summed], { shape });
 }
 
-function inferBinary(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
+/** The shape rule of two inputs of one element type with broadcasting. */
+export function inferBinary(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
   const [a, b] = inputs;
   if (a.dtype !== b.dtype) {
     throw shapeError(site, 'DTYPE_MISMATCH', `${a.dtype} and ${b.dtype} are different element types`, inputs, 'cast one of them');
@@ -57,20 +58,23 @@ export function zip(a: NDArray, b: NDArray, f: (x: number, y: number) => number,
   return out;
 }
 
-interface BinaryRules {
+/** What tells one operator of two broadcast inputs from another. */
+export interface BinaryRules {
   summary: string;
   onnx: string;
   commutes?: boolean;
+  neutral?: readonly [left: number | null, right: number | null];
   evaluate(x: number, y: number): number;
   /** dx and dy before unbroadcasting. */
   grads(graph: Graph, dz: Value, x: Value, y: Value, z: Value): readonly [() => Value, () => Value];
   samples(): readonly Sample[];
 }
 
-function binary(name: string, rules: BinaryRules): OpDefinition {
+/** An operator of two broadcast inputs. */
+export function binary(name: string, rules: BinaryRules): OpDefinition {
   return defineOp(name, {
     summary: rules.summary,
-    properties: { elementwise: true, commutes: rules.commutes },
+    properties: { elementwise: true, commutes: rules.commutes, neutral: rules.neutral },
     infer: (inputs, _attrs, site) => inferBinary(inputs, site),
     vjp(graph, { inputs: [x, y], outputs: [z], grads: [dz], wanted }) {
       const [dx, dy] = rules.grads(graph, dz!, x, y, z);
@@ -87,7 +91,7 @@ function binary(name: string, rules: BinaryRules): OpDefinition {
 }
 
 /** Values that avoid kinks and poles: 0.5, −0.75, 1.25, … */
-function values(shape: readonly number[], start = 0.5): NDArray {
+export function values(shape: readonly number[], start = 0.5): NDArray {
   const data = Array.from({ length: elementCount(shape) }, (_, i) => (i % 2 ? -1 : 1) * (start + 0.25 * ((i * 7) % 11)));
   return ndarray(shape, data);
 }
@@ -105,6 +109,7 @@ function binarySamples(): readonly Sample[] {
 export const add = binary('add', {
   summary: 'z = x + y, with broadcasting.',
   onnx: 'Add',
+  neutral: [0, 0],
   commutes: true,
   evaluate: (x, y) => x + y,
   grads: (_graph, dz) => [() => dz, () => dz],
@@ -114,6 +119,7 @@ export const add = binary('add', {
 export const sub = binary('sub', {
   summary: 'z = x − y, with broadcasting.',
   onnx: 'Sub',
+  neutral: [null, 0],
   evaluate: (x, y) => x - y,
   grads: (graph, dz) => [() => dz, () => graph.op('neg', [dz])],
   samples: binarySamples,
@@ -122,6 +128,7 @@ export const sub = binary('sub', {
 export const mul = binary('mul', {
   summary: 'z = x · y, with broadcasting.',
   onnx: 'Mul',
+  neutral: [1, 1],
   commutes: true,
   evaluate: (x, y) => x * y,
   grads: (graph, dz, x, y) => [() => graph.op('mul', [dz, y]), () => graph.op('mul', [dz, x])],
@@ -131,6 +138,7 @@ export const mul = binary('mul', {
 export const div = binary('div', {
   summary: 'z = x / y, with broadcasting.',
   onnx: 'Div',
+  neutral: [null, 1],
   evaluate: (x, y) => x / y,
   grads: (graph, dz, _x, y, z) => [
     () => graph.op('div', [dz, y]),

@@ -1,9 +1,19 @@
 import type { OpDefinition, OpTable } from '../ir/op.ts';
+import * as activation from './activation.ts';
+import * as comparison from './comparison.ts';
 import * as conv from './conv.ts';
 import * as elementwise from './elementwise.ts';
+import * as gather from './gather.ts';
+import * as linear from './linear.ts';
+import * as reduce from './reduce.ts';
+import * as resize from './resize.ts';
+import * as shape from './shape.ts';
+import * as size from './size.ts';
+import * as slice from './slice.ts';
+import * as unary from './unary.ts';
 
 /** The only list of operators. */
-const families = { elementwise, conv };
+const families = { activation, comparison, size, elementwise, conv, gather, linear, reduce, resize, shape, slice, unary };
 
 export const operators: OpTable = new Map(
   Object.values(families)

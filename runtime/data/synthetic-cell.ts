@@ -75,10 +75,10 @@ const anatomies: Record<CellKind, (next: Next, zoom: number) => Anatomy> = {
   LYMPHOCYTE(next, zoom) {
     const radius = zoom * between(next, 9, 14);
     const r = radius * between(next, 0.76, 0.84);
-    const half = r * between(next, 0, 0.12);
+    const half = r * between(next, 0, 0.08);
     const long = direction(next);
     const shift = direction(next);
-    const by = (radius - r) * between(next, 0.2, 0.7);
+    const by = (radius - r - half) * between(next, 0.2, 0.8);
     const [x, y] = [shift[0] * by, shift[1] * by];
     return {
       radius,
@@ -96,8 +96,8 @@ const anatomies: Record<CellKind, (next: Next, zoom: number) => Anatomy> = {
     const bend = radius * between(next, 0.4, 0.46);
     const thick = radius * between(next, 0.23, 0.3);
     const steps = 6;
-    // From a kidney (150°) to a horseshoe (250°): six steps of 25° to 42°, as tan(angle / 2).
-    const turn = between(next, 0.222, 0.38);
+    // From a kidney (160°) to a horseshoe (250°): six steps of 27° to 42°, as tan(angle / 2).
+    const turn = between(next, 0.24, 0.38);
     const shift = direction(next);
     const by = radius * between(next, 0, 0.12);
     let d = direction(next);
@@ -129,8 +129,8 @@ const anatomies: Record<CellKind, (next: Next, zoom: number) => Anatomy> = {
   NEUTROPHIL(next, zoom) {
     const radius = zoom * between(next, 12.5, 16.5);
     const count = whole(next, 3, 5);
-    const lobe = radius * (count === 3 ? 0.27 : count === 4 ? 0.235 : 0.205);
-    const bend = radius * between(next, 0.48, 0.54);
+    const lobe = radius * (count === 3 ? 0.255 : count === 4 ? 0.22 : 0.195);
+    const bend = radius * between(next, 0.47, 0.53);
     // The steps between neighbouring lobes leave room for a bridge and at least one wide gap in the ring.
     const turn = count === 3 ? 0.78 : count === 4 ? 0.64 : 0.53;
     let d = direction(next);
@@ -138,7 +138,7 @@ const anatomies: Record<CellKind, (next: Next, zoom: number) => Anatomy> = {
     for (let i = 0; i < count; i++) {
       const out = bend + radius * between(next, -0.06, 0.06);
       const r = lobe * between(next, 0.88, 1.14);
-      const half = lobe * between(next, 0, 0.35);
+      const half = lobe * between(next, 0, 0.3);
       const [x, y] = [d[0] * out, d[1] * out];
       lobes.push({ x0: x - half * d[0], y0: y - half * d[1], x1: x + half * d[0], y1: y + half * d[1], r0: r, r1: r });
       d = turned(d, turn * between(next, 0.93, 1.07));

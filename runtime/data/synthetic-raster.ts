@@ -89,7 +89,7 @@ export function smoothNoise(next: Next, period: number): (x: number, y: number) 
 
 /** 3t² − 2t³ on [0, 1], flat outside. */
 export function ease(t: number): number {
-  const c = t < 0 ? 0 : t > 1 ? 1 : t;
+  const c = t < 0 ? 0 : Math.min(t, 1);
   return c * c * (3 - 2 * c);
 }
 
@@ -158,12 +158,12 @@ export function strokesDistance(strokes: readonly Stroke[], round: number): (x: 
       const dy = s.y1 - s.y0;
       const length = dx * dx + dy * dy;
       const along = length === 0 ? 0 : ((x - s.x0) * dx + (y - s.y0) * dy) / length;
-      const t = along < 0 ? 0 : along > 1 ? 1 : along;
+      const t = along < 0 ? 0 : Math.min(along, 1);
       const px = x - s.x0 - t * dx;
       const py = y - s.y0 - t * dy;
       const distance = Math.sqrt(px * px + py * py) - (s.r0 + (s.r1 - s.r0) * t);
       const gap = union > distance ? union - distance : distance - union;
-      const low = union < distance ? union : distance;
+      const low = Math.min(union, distance);
       const overlap = round - gap;
       union = overlap > 0 ? low - (overlap * overlap) / (4 * round) : low;
     }

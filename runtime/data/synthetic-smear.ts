@@ -70,6 +70,7 @@ export function paintRedCells(on: Canvas, stain: Stain, white: Keep, zoom: numbe
   const crowd = whole(next, 6, 40);
   const depth = between(next, 0.6, 1);
   const overlapping = between(next, 0.05, 0.5);
+  const outline = smoothNoise(next, 7 * zoom);
   for (let i = 0; i < crowd; i++) {
     const radius = zoom * between(next, 6, 8);
     const centre: Point = [between(next, -4, UNITS + 4), between(next, -4, UNITS + 4)];
@@ -78,14 +79,20 @@ export function paintRedCells(on: Canvas, stain: Stain, white: Keep, zoom: numbe
     const free = placed.every((other) => apart(cell, other) > closeness * (radius + other.radius));
     if (!free || apart(cell, white) < white.radius + radius * between(next, 0.6, 1)) continue;
     placed.push(cell);
-    paintRedCell(on, stain, cell, depth * between(next, 0.85, 1.1), next);
+    paintRedCell(on, stain, cell, depth * between(next, 0.85, 1.1), outline, next);
   }
 }
 
-function paintRedCell(on: Canvas, stain: Stain, { centre, radius }: Keep, depth: number, next: Next): void {
+function paintRedCell(
+  on: Canvas,
+  stain: Stain,
+  { centre, radius }: Keep,
+  depth: number,
+  outline: (x: number, y: number) => number,
+  next: Next,
+): void {
   const axis = direction(next);
   const squeeze = between(next, 1, 1.25);
-  const outline = smoothNoise(next, radius);
   const pale = between(next, 0.25, 0.9);
   const pit = between(next, 0.45, 0.7);
   paint(on, 'absorb', centre, radius * 1.2, stain.eosin, (x, y) => {

@@ -1,4 +1,4 @@
-import { random } from '../random.ts';
+import { random } from '../../numeric/random.ts';
 import { anatomy, drawnClasses, paintWhiteCell } from './synthetic-cell.ts';
 import { between, canvas, type Next, type Point, UNITS } from './synthetic-raster.ts';
 import { develop, drawStain, paintGround, paintLitter, paintRedCells } from './synthetic-smear.ts';

@@ -1,0 +1,50 @@
+import type { TableEntry } from '../../contract/manifest.ts';
+import { encodeModel, type Port } from '../emit/encode.ts';
+import { type Choice, lowerGraph } from '../emit/lower.ts';
+import type { Target } from '../emit/lowering.ts';
+import type { Graph } from '../ir/graph.ts';
+import { simplify } from '../passes/simplify.ts';
+import { verify } from '../passes/verify.ts';
+import { bindFlat, lengthOf } from './table.ts';
+
+/** An emitted file and what it takes and gives, in the order of its ONNX graph. */
+export interface EmittedGraph {
+  readonly bytes: Uint8Array;
+  readonly inputs: readonly (Port & { readonly role: string })[];
+  readonly outputs: readonly Port[];
+  readonly choices: readonly Choice[];
+}
+
+export interface FlatTables {
+  readonly parameters: readonly TableEntry[];
+  readonly statistics: readonly TableEntry[];
+}
+
+/**
+ * Simplifies, verifies, lowers and serialises `graph`. Its parameters and statistics become two flat inputs, `parameters` and `statistics`.
+ */
+export function emitGraph(
+  graph: Graph,
+  target: Target,
+  tables: FlatTables = { parameters: [], statistics: [] },
+  metadata: Readonly<Record<string, string>> = {},
+): EmittedGraph {
+  const simple = simplify(graph);
+  verify(simple);
+  const { emitter, choices } = lowerGraph(simple, target, (emitter) => {
+    bindFlat(emitter, 'parameters', tables.parameters);
+    bindFlat(emitter, 'statistics', tables.statistics);
+  });
+  const inputs = simple.inputs
+    .filter((input) => input.role !== 'parameter' && input.role !== 'statistic' && input.name !== 'parameters')
+    .map((input) => ({ name: input.name!, type: input.type, role: input.role as string }));
+  for (const [name, table] of [
+    ['statistics', tables.statistics],
+    ['parameters', tables.parameters],
+  ] as const) {
+    if (table.length > 0) inputs.push({ name, type: { dtype: 'float32', shape: [lengthOf(table)] }, role: 'state' });
+  }
+  const outputs = [...simple.outputs].map(([name, value]) => ({ name, type: value.type, value: emitter.planar(value) }));
+  const bytes = encodeModel({ name: graph.name, emitter, inputs, outputs, metadata });
+  return { bytes, inputs, outputs: outputs.map(({ name, type }) => ({ name, type })), choices };
+}

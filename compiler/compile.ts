@@ -1,0 +1,119 @@
+import { createHash } from 'node:crypto';
+import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
+import { type EmittedGraph, emitGraph } from './artifacts/emit-graph.ts';
+import { emitInference } from './artifacts/inference.ts';
+import { initialWeights } from './artifacts/initial.ts';
+import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
+import { slotNames } from './artifacts/optimizers.ts';
+import { layOut } from './artifacts/table.ts';
+import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph } from './artifacts/training.ts';
+import { portable, type Target } from './emit/lowering.ts';
+import type { NDArray } from './ir/ndarray.ts';
+import type { OptimizerSpec, Program } from './ir/program.ts';
+import type { Dim } from './ir/types.ts';
+
+/** The files that `ddrc build` writes, by what they do. */
+export type Artifact = 'model' | 'step' | 'grad' | 'eval';
+
+export interface CompileRequest {
+  /** Which files to make; all four by default. */
+  readonly artifacts?: readonly Artifact[];
+  /** What to compile for; {@link portable} by default. */
+  readonly target?: Target;
+  /** Batch of `step` and `grad`; `'N'`, a size that is known only when the graph runs, by default. */
+  readonly batch?: Dim;
+  /** Batch of `model` and `eval`; `'N'` by default. */
+  readonly inferenceBatch?: Dim;
+  /** Parameters and statistics of `model`; the initial ones by default. */
+  readonly weights?: ReadonlyMap<string, NDArray>;
+  /** Seed of the initial weights; 0 by default. */
+  readonly seed?: number;
+  readonly optimizer?: OptimizerSpec;
+  /** Largest global norm of the gradient; the model's own by default, 0 does not clip. */
+  readonly clipNorm?: number;
+  readonly classes?: readonly string[];
+  /** What images come as in `model`: `float32` [N,3,S,S] in [0,1] (default) or `uint8` [N,S,S,3]. */
+  readonly input?: 'float32' | 'uint8';
+  /** Whether `step` gives the flat gradient too. */
+  readonly gradients?: boolean;
+}
+
+export interface Compiled {
+  readonly manifest: Manifest;
+  /** Bytes by file name: `model.onnx`, `step.onnx`, `grad.onnx`, `eval.onnx`. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  /** Parameters and statistics before training. */
+  readonly initial: ReadonlyMap<string, NDArray>;
+  /** Which lowering each node of each file got. */
+  readonly choices: ReadonlyMap<string, EmittedGraph['choices']>;
+}
+
+/**
+ * Compiles a program: forward, differentiation, optimizer, lowering, serialisation. The same request gives the same bytes.
+ * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering
+ */
+export function compile(program: Program, request: CompileRequest = {}): Compiled {
+  const { artifacts = ['model', 'step', 'grad', 'eval'], target = portable, batch = 'N', inferenceBatch = 'N' } = request;
+  const optimizer = request.optimizer ?? program.training.optimizer;
+  const clipNorm = request.clipNorm ?? program.training.clipNorm;
+  const initial = initialWeights(program, request.seed ?? 0);
+  const structure = program.build({ mode: 'inference', batch: 1, loss: false });
+  const parameters = layOut(structure.parameters);
+  const statistics = layOut(structure.statistics);
+  const identity = JSON.stringify({ model: program.name, options: program.options, parameters, statistics });
+  const modelHash = sha256(new TextEncoder().encode(identity));
+  const emitTraining = ({ graph, parameters, statistics }: TrainingGraph) => emitGraph(graph, target, { parameters, statistics });
+  const preprocessing = preprocessingOf(program);
+  const makers: Record<Artifact, () => EmittedGraph> = {
+    model: () =>
+      emitInference(program, {
+        target,
+        batch: inferenceBatch,
+        weights: request.weights ?? initial,
+        input: request.input ?? 'float32',
+        metadata: {
+          'ddrc.model': program.name,
+          'ddrc.options': JSON.stringify(program.options),
+          'ddrc.classes': JSON.stringify(request.classes ?? null),
+          'ddrc.preprocessing': JSON.stringify(preprocessing),
+          'ddrc.scores': JSON.stringify(program.scores),
+          'ddrc.modelHash': modelHash,
+        },
+      }),
+    step: () => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)),
+    grad: () => emitTraining(gradientGraph(program, batch)),
+    eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
+  };
+  const files = new Map<string, Uint8Array>();
+  const described: Record<string, ManifestFile> = {};
+  const choices = new Map<string, EmittedGraph['choices']>();
+  for (const artifact of artifacts) {
+    const emitted = makers[artifact]();
+    const name = `${artifact}.onnx`;
+    files.set(name, emitted.bytes);
+    described[name] = describeFile(emitted, sha256(emitted.bytes));
+    choices.set(name, emitted.choices);
+  }
+  const manifest: Manifest = {
+    ddrc: manifestVersion,
+    model: program.name,
+    options: program.options,
+    opset: target.opset,
+    target: target.provider,
+    files: described,
+    parameters,
+    statistics,
+    optimizer: { ...optimizer },
+    slots: slotNames(optimizer),
+    clipNorm,
+    classes: request.classes ?? null,
+    scores: program.scores,
+    preprocessing,
+    modelHash,
+  };
+  return { manifest, files, initial, choices };
+}
+
+function sha256(bytes: Uint8Array): string {
+  return createHash('sha256').update(bytes).digest('hex');
+}

@@ -1,0 +1,70 @@
+/** Element types of inputs and outputs; ONNX's names in lower case. */
+export type ManifestDType = 'float32' | 'int64' | 'int32' | 'uint8' | 'bool';
+
+/** Where a named array lies in a flat vector; `offset` and the vector's length count elements. */
+export interface TableEntry {
+  readonly name: string;
+  readonly shape: readonly number[];
+  readonly offset: number;
+}
+
+/** The optimizer that `step.onnx` contains: its kind and its constants. */
+export interface OptimizerDescription {
+  readonly kind: 'sgd' | 'adam' | 'adamw' | 'rmsprop';
+  readonly [constant: string]: number | boolean | string;
+}
+
+/** Version of the manifest's format: a reader refuses another major number. */
+export const manifestVersion = 1;
+
+/**
+ * What a value is for. `data` and `target`: a batch. `state`: a flat vector that a step replaces by the output called `…_out`.
+ * `hyperparameter`: a scalar fed with each step. `seed`: an integer in [0, 2^24), another one each step.
+ */
+export type ManifestRole = 'data' | 'target' | 'state' | 'hyperparameter' | 'seed' | 'loss' | 'output' | 'gradient';
+
+export interface ManifestPort {
+  readonly name: string;
+  readonly dtype: ManifestDType;
+  /** Sizes; a name for one that is known only when the graph runs. */
+  readonly shape: readonly (number | string)[];
+  readonly role: ManifestRole;
+}
+
+export interface ManifestFile {
+  readonly sha256: string;
+  readonly inputs: readonly ManifestPort[];
+  readonly outputs: readonly ManifestPort[];
+}
+
+/** The contract between what the compiler writes and what runs it; `docs/manifest.md` explains it, `docs/manifest.schema.json` is its schema. */
+export interface Manifest {
+  readonly ddrc: number;
+  readonly model: string;
+  readonly options: Readonly<Record<string, number | boolean | string>>;
+  /** Standard opset of the files. */
+  readonly opset: number;
+  readonly target: string;
+  readonly files: Readonly<Record<string, ManifestFile>>;
+  /** Where each trainable parameter lies in the flat vector `parameters`, offsets in elements. */
+  readonly parameters: readonly TableEntry[];
+  /** The same of running statistics in `statistics`. */
+  readonly statistics: readonly TableEntry[];
+  readonly optimizer: OptimizerDescription;
+  /** Names of the optimizer's flat vectors, each as long as `parameters`, zero before training: `moment1`, `moment2`. */
+  readonly slots: readonly string[];
+  /** Largest global norm of the gradient; 0: not clipped. */
+  readonly clipNorm: number;
+  readonly classes: readonly string[] | null;
+  readonly scores: { readonly output: string; readonly activation: 'softmax' | 'sigmoid' } | null;
+  readonly preprocessing: readonly {
+    readonly input: string;
+    readonly layout: 'NCHW';
+    readonly size: readonly number[];
+    readonly range: readonly [0, 1];
+    readonly resize: 'bilinear, whole image';
+  }[];
+  /** SHA-256 of the model's structure (names and shapes of parameters, options): checkpoints carry it. */
+  readonly modelHash: string;
+}
+

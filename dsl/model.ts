@@ -1,0 +1,187 @@
+import { Graph } from '../compiler/ir/graph.ts';
+import type { BuildRequest, BuiltGraph, ModelPort, OptimizerSpec, Program, TrainingDefaults } from '../compiler/ir/program.ts';
+import type { DType, Shape } from '../compiler/ir/types.ts';
+import { operators } from '../compiler/ops/index.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { type OptionSpecs, type OptionValues, resolveOptions } from './options.ts';
+import { Context, isTensor, located, type Tensor, tensor, valueOf } from './tensor.ts';
+
+const brand = Symbol.for('ddrc.model');
+
+/** The type of an input or a target: shape with `'N'` first, element type, and what the numbers mean. */
+export interface Port<S extends Shape = Shape, D extends DType = DType> {
+  readonly shape: S;
+  readonly dtype: D;
+  readonly kind: ModelPort['kind'];
+}
+
+/** Images [N,channels,height,width], float32 in [0,1]. */
+export function image<const C extends number, const H extends number, const W extends number>(
+  channels: C,
+  height: H,
+  width: W,
+): Port<['N', C, H, W], 'float32'> {
+  return { shape: ['N', channels, height, width], dtype: 'float32', kind: 'image' };
+}
+
+/** Class indices int64 [N]. */
+export function classIndex(): Port<['N'], 'int64'> {
+  return { shape: ['N'], dtype: 'int64', kind: 'class' };
+}
+
+/** Arrays [N,…sizes] of any meaning, float32 unless said otherwise. */
+export function array<const S extends readonly number[], const D extends DType = 'float32'>(
+  sizes: S,
+  dtype?: D,
+): Port<['N', ...S], D> {
+  return { shape: ['N', ...sizes], dtype: dtype ?? ('float32' as D), kind: 'array' };
+}
+
+export type Ports = Readonly<Record<string, Port>>;
+export type TensorsOf<P extends Ports> = { readonly [K in keyof P]: Tensor<P[K]['shape'], P[K]['dtype']> };
+
+/** What a model file says. */
+export interface ModelDefinition<O extends OptionSpecs, I extends Ports, T extends Ports, R extends Readonly<Record<string, Tensor>>> {
+  /** Name of the model: letters, digits and dashes. */
+  readonly name: string;
+  readonly options: O;
+  readonly inputs: (options: OptionValues<O>) => I;
+  /** What a training example has beside its inputs: `{ label: classIndex() }`. */
+  readonly targets?: (options: OptionValues<O>) => T;
+  readonly forward: (inputs: TensorsOf<I>, options: OptionValues<O>) => R;
+  /** Scalar loss of a batch. */
+  readonly loss?: (outputs: R, targets: TensorsOf<T>, options: OptionValues<O>) => Tensor;
+  /** How `logits` [N,K] become probabilities; `softmax` by default where there is an output of that name. */
+  readonly scores?: (options: OptionValues<O>) => 'softmax' | 'sigmoid';
+  readonly training?: Partial<TrainingDefaults>;
+}
+
+/** A model that `ddrc` can build: what a model file exports as its default. */
+export interface Model<O extends OptionSpecs = OptionSpecs> {
+  readonly name: string;
+  readonly options: O;
+  /**
+   * The model with its options set.
+   * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID
+   */
+  instantiate(options?: Readonly<Record<string, unknown>>): Program;
+  readonly [brand]: true;
+}
+
+/** Adam as in Kingma and Ba 2015, both moments bias-corrected: the optimizer of a model that names none. */
+export const defaultOptimizer: OptimizerSpec = { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
+
+const trainingDefaults: TrainingDefaults = {
+  optimizer: defaultOptimizer,
+  learningRate: 1e-3,
+  schedule: 'constant',
+  batch: 32,
+  epochs: 10,
+  clipNorm: 0,
+};
+
+/** Makes a model from its definition; a model file exports it as its default. */
+export function defineModel<
+  const O extends OptionSpecs,
+  const I extends Ports,
+  const T extends Ports,
+  R extends Readonly<Record<string, Tensor>>,
+>(definition: ModelDefinition<O, I, T, R>): Model<O> {
+  const { name } = definition;
+  if (typeof name !== 'string' || !/^[A-Za-z][\w-]*$/.test(name)) {
+    throw new DdrcError({ code: 'MODEL_INVALID', message: `a model's name is letters, digits and dashes, got ${JSON.stringify(name)}` });
+  }
+  for (const part of ['inputs', 'forward'] as const) {
+    if (typeof definition[part] !== 'function') {
+      throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: defineModel needs a function ${part}` });
+    }
+  }
+  return {
+    name,
+    options: definition.options ?? ({} as O),
+    [brand]: true,
+    instantiate(given = {}) {
+      const options = resolveOptions(name, definition.options ?? {}, given) as OptionValues<O>;
+      const inputs = definition.inputs(options);
+      const targets = definition.targets?.(options) ?? ({} as T);
+      const request: BuildRequest = { mode: 'inference', batch: 'N', loss: false };
+      const outputs = build(definition, options, inputs, targets, request).outputs;
+      const activation = definition.scores?.(options) ?? 'softmax';
+      return {
+        name,
+        options: options as Program['options'],
+        inputs: portsOf(inputs),
+        targets: portsOf(targets),
+        scores: outputs.has('logits') ? { output: 'logits', activation } : null,
+        training: { ...trainingDefaults, ...definition.training },
+        build: (asked) => build(definition, options, inputs, targets, asked),
+      };
+    },
+  };
+}
+
+/** Whether `x` is a model, also one made by another copy of this module. */
+export function isModel(x: unknown): x is Model {
+  return typeof x === 'object' && x !== null && brand in x;
+}
+
+function portsOf(ports: Ports): ModelPort[] {
+  return Object.entries(ports).map(([name, { shape, dtype, kind }]) => ({ name, type: { shape, dtype }, kind }));
+}
+
+function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extends Readonly<Record<string, Tensor>>>(
+  definition: ModelDefinition<O, I, T, R>,
+  options: OptionValues<O>,
+  inputs: I,
+  targets: T,
+  request: BuildRequest,
+): BuiltGraph {
+  const graph = new Graph(definition.name, request.mode, operators);
+  const context = new Context(graph, request.weights);
+  const feed = (ports: Ports, role: 'data' | 'target') =>
+    Object.fromEntries(
+      Object.entries(ports).map(([name, { shape, dtype }]) => {
+        const bound = shape.map((dim) => (dim === 'N' ? request.batch : dim));
+        return [name, tensor(context, graph.input(name, { dtype, shape: bound }, role))];
+      }),
+    );
+  try {
+    const results = definition.forward(feed(inputs, 'data') as TensorsOf<I>, options);
+    const outputs = checkOutputs(definition.name, results);
+    const loss = request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
+    if (loss && (!isTensor(loss) || loss.shape.length !== 0)) {
+      throw new DdrcError({
+        code: 'MODEL_INVALID',
+        message: `${definition.name}: the loss must be a scalar tensor, got ${isTensor(loss) ? `[${loss.shape}]` : typeof loss}`,
+        hint: 'take the mean over the batch',
+      });
+    }
+    return {
+      graph,
+      parameters: context.parameters,
+      statistics: context.statistics,
+      updates: context.updates,
+      outputs,
+      loss: loss && valueOf(loss),
+    };
+  } catch (error) {
+    throw located(error);
+  }
+}
+
+function checkOutputs(name: string, results: unknown) {
+  const entries = typeof results === 'object' && results !== null && !isTensor(results) ? Object.entries(results) : [];
+  if (entries.length === 0) {
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${name}: forward must return its outputs by name`,
+      hint: 'return { logits }',
+    });
+  }
+  return new Map(
+    entries.map(([key, output]) => {
+      if (!isTensor(output)) throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: output ${key} of forward is not a tensor` });
+      return [key, valueOf(output)];
+    }),
+  );
+}

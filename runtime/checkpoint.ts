@@ -1,0 +1,285 @@
+import { createHash } from 'node:crypto';
+import { DdrcError } from '../diagnostics/error.ts';
+import { readBytes, writeFileAtomic } from './files.ts';
+import { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
+import type { TensorData } from './tensor.ts';
+
+/** Where a tensor lies in a flat vector of state: a row of the manifest's parameter table. */
+export interface TableEntry {
+  readonly name: string;
+  readonly shape: number[];
+  /** The first element's index in the flat vector. */
+  readonly offset: number;
+}
+
+/** What a file of parameters is held against. The names of the two tables differ. */
+export interface ExpectedState {
+  /** The table of the trainable parameters; the moments have the same one. */
+  readonly parameters: readonly TableEntry[];
+  /** The table of the running statistics; empty where the model has none. */
+  readonly statistics: readonly TableEntry[];
+  /** The hash of the model as the manifest has it; where given, a checkpoint must have the same. */
+  readonly modelHash?: string;
+}
+
+/** Parameters and statistics as flat vectors, with the optimizer's state where there is one. */
+export interface Weights {
+  readonly parameters: Float32Array;
+  readonly statistics: Float32Array;
+  /** The optimizer's first vector in the parameters' order (momentum, Adam's m), absent where it has none. */
+  readonly moment1?: Float32Array;
+  /** The optimizer's second vector in the parameters' order (Adam's v, RMSprop's mean square), absent where it has none. */
+  readonly moment2?: Float32Array;
+  /** The number of optimizer steps taken so far, absent in a file without an optimizer's state. */
+  readonly step?: number;
+}
+
+/** How far a training has come: what it needs, besides the weights, to go on as if it had not stopped. All numbers are finite. */
+export interface Progress {
+  /** The epoch that is being trained, from 1. */
+  readonly epoch: number;
+  /** The number of batches of this epoch that are done. */
+  readonly batch: number;
+  /** The seed from which every random number of the training follows. */
+  readonly seed: number | string;
+  /** The lowest validation loss so far, or null. */
+  readonly bestLoss: number | null;
+  /** The epoch of {@link bestLoss}, or null. */
+  readonly bestEpoch: number | null;
+  /** The current epoch's metrics so far, as running sums. */
+  readonly sums: Readonly<Record<string, number | readonly number[]>>;
+}
+
+/** Everything that a checkpoint holds. */
+export interface Checkpoint extends Weights {
+  readonly step: number;
+  readonly modelHash: string;
+  readonly progress: Progress;
+}
+
+const format = 'ddrc-checkpoint';
+const version = '1';
+const noChecksum = '0'.repeat(64);
+const refetch = 'use an older checkpoint of the run (best.safetensors), or take another copy';
+
+/** The length of the flat vector that a table describes, in elements. */
+export function tableLength(table: readonly TableEntry[]): number {
+  return table.reduce((length, { shape, offset }) => Math.max(length, offset + elementCount(shape)), 0);
+}
+
+/**
+ * Lays named tensors out in one flat vector; names that the table does not have are ignored.
+ * @param where the file that the tensors are from, for messages
+ * @throws DdrcError CHECKPOINT_MODEL where a tensor is missing, of another shape or not float32
+ */
+export function packState(table: readonly TableEntry[], tensors: ReadonlyMap<string, TensorData>, where?: string): Float32Array {
+  checkNames([table], tensors, where, '');
+  return packed(table, tensors, '');
+}
+
+/** The named tensors that a flat vector holds, in the table's order; they are views, not copies. */
+export function unpackState(table: readonly TableEntry[], flat: Float32Array): Map<string, TensorData> {
+  return new Map(
+    table.map(({ name, shape, offset }) => [
+      name,
+      { dtype: 'float32', shape, data: flat.subarray(offset, offset + elementCount(shape)) },
+    ]),
+  );
+}
+
+/**
+ * Writes a checkpoint, atomically: safetensors with parameters and statistics by name, moments as `m:NAME` and `v:NAME`, `step` int64 [], and in the
+ * metadata format, version, model hash, progress (JSON) and the SHA-256 of the whole file (computed with 64 zeros in its own place).
+ * The same state gives the same bytes.
+ * @throws DdrcError CHECKPOINT_NOT_FINITE, so that a good checkpoint is never replaced by a useless one; OUTPUT_UNWRITABLE, DISK_FULL
+ */
+export function saveCheckpoint(path: string, tables: Pick<ExpectedState, 'parameters' | 'statistics'>, state: Checkpoint): void {
+  const tensors = unpackState(tables.parameters, state.parameters);
+  for (const [name, tensor] of unpackState(tables.statistics, state.statistics)) tensors.set(name, tensor);
+  const moments = { 'm:': state.moment1, 'v:': state.moment2 };
+  for (const [prefix, flat] of Object.entries(moments)) {
+    if (flat) for (const [name, tensor] of unpackState(tables.parameters, flat)) tensors.set(prefix + name, tensor);
+  }
+  tensors.set('step', { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(state.step)) });
+  checkFinite(tensors, path);
+  const progress = JSON.stringify(state.progress);
+  const bytes = serializeSafetensors(tensors, { format, version, model: state.modelHash, progress, sha256: noChecksum });
+  placeChecksum(bytes, createHash('sha256').update(bytes).digest('hex'));
+  writeFileAtomic(path, bytes);
+}
+
+/**
+ * Reads a checkpoint and checks that it is whole, of this model, and finite.
+ * @throws DdrcError CHECKPOINT_INVALID (parameters only, or another version), CHECKPOINT_DAMAGED, CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE, and those of
+ * {@link readBytes} and {@link parseSafetensors}
+ */
+export function loadCheckpoint(path: string, expected: ExpectedState): Checkpoint {
+  const file = readVerified(path);
+  const { metadata } = file;
+  if (metadata.format !== format) {
+    const hint = 'start from it with --weights; only what ddrc train wrote can be resumed';
+    throw new DdrcError({ code: 'CHECKPOINT_INVALID', message: `${path} holds no training state`, where: path, hint });
+  }
+  const weights = checkedWeights(path, file, expected);
+  if (expected.modelHash !== undefined && metadata.model !== expected.modelHash) {
+    throw new DdrcError({
+      code: 'CHECKPOINT_MODEL',
+      message: `${path} is of another version of the model`,
+      notes: [
+        { label: 'checkpoint', text: metadata.model },
+        { label: 'model', text: expected.modelHash },
+      ],
+      where: path,
+      hint: 'resume with the model file and options of that run, or start anew from its parameters with --weights',
+    });
+  }
+  const progress = parsedProgress(metadata.progress);
+  if (!progress || weights.step === undefined) {
+    const message = `${path} has no ${progress ? 'step' : 'valid progress'}`;
+    throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint: refetch });
+  }
+  return { ...weights, step: weights.step, modelHash: metadata.model, progress };
+}
+
+/**
+ * Reads the parameters and statistics of a model from a checkpoint or from any safetensors file that names them, and the optimizer's state where it is there.
+ * The checksum is checked where the file has one.
+ * @throws DdrcError CHECKPOINT_INVALID (another version), CHECKPOINT_DAMAGED, CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE, and those of {@link readBytes}
+ * and {@link parseSafetensors}
+ */
+export function loadWeights(path: string, expected: Pick<ExpectedState, 'parameters' | 'statistics'>): Weights {
+  return checkedWeights(path, readVerified(path), expected);
+}
+
+function elementCount(shape: readonly number[]): number {
+  return shape.reduce((product, size) => product * size, 1);
+}
+
+function packed(table: readonly TableEntry[], tensors: ReadonlyMap<string, TensorData>, prefix: string): Float32Array {
+  const flat = new Float32Array(tableLength(table));
+  for (const { name, offset } of table) flat.set(tensors.get(prefix + name)!.data as Float32Array, offset);
+  return flat;
+}
+
+/** Writes the checksum over the one that the header has; false where it has none. */
+function placeChecksum(bytes: Uint8Array, checksum: string): boolean {
+  const buffer = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength);
+  const header = buffer.subarray(8, 8 + Number(buffer.readBigUInt64LE(0)));
+  // The header's first occurrence is ours: the metadata stand first, and quotes within texts are escaped.
+  const key = '"sha256":"';
+  const at = header.indexOf(key);
+  if (at < 0) return false;
+  header.write(checksum, at + key.length, 'latin1');
+  return true;
+}
+
+function readVerified(path: string): Safetensors {
+  const bytes = readBytes(path);
+  const file = parseSafetensors(bytes, path);
+  const { metadata } = file;
+  const hasChecksum = metadata.sha256 !== undefined;
+  // A foreign file has neither. A flipped bit can hide one of the two keys, not both.
+  if (metadata.format !== format && !hasChecksum) return file;
+  let whole = false;
+  if (metadata.format === format && metadata.sha256?.length === noChecksum.length) {
+    whole = placeChecksum(bytes, noChecksum) && createHash('sha256').update(bytes).digest('hex') === metadata.sha256;
+  }
+  if (!whole) {
+    const message = `${path} is damaged: its bytes do not have the checksum that was stored with them`;
+    throw new DdrcError({ code: 'CHECKPOINT_DAMAGED', message, where: path, hint: refetch });
+  }
+  if (metadata.version !== version) {
+    const message = `${path} has checkpoint version ${metadata.version}, this ddrc reads version ${version}`;
+    const hint = 'use the version of ddrc that wrote it';
+    throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint });
+  }
+  return file;
+}
+
+function checkedWeights(path: string, { tensors }: Safetensors, { parameters, statistics }: ExpectedState): Weights {
+  checkNames([parameters, statistics], tensors, path, '', new Set(['step', ...momentNames(parameters)]));
+  const moments = ['m:', 'v:'].map((prefix) => {
+    if (!parameters.some(({ name }) => tensors.has(prefix + name))) return undefined;
+    checkNames([parameters], tensors, path, prefix);
+    return packed(parameters, tensors, prefix);
+  });
+  checkFinite(tensors, path);
+  const step = tensors.get('step');
+  if (step && (step.dtype !== 'int64' || step.data.length !== 1 || BigInt(step.data[0]) < 0n)) {
+    const message = `'step' of ${path} is not one whole number (int64)`;
+    throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: `${path}, tensor 'step'`, hint: refetch });
+  }
+  return {
+    parameters: packed(parameters, tensors, ''),
+    statistics: packed(statistics, tensors, ''),
+    moment1: moments[0],
+    moment2: moments[1],
+    step: step && Number(step.data[0]),
+  };
+}
+
+function momentNames(parameters: readonly TableEntry[]): string[] {
+  return parameters.flatMap(({ name }) => [`m:${name}`, `v:${name}`]);
+}
+
+/**
+ * Demands that the tables' tensors are there, as float32 and in their shapes. Where `beside` is given, also that
+ * there are no tensors but the tables' and these.
+ */
+function checkNames(
+  tables: readonly (readonly TableEntry[])[],
+  tensors: ReadonlyMap<string, TensorData>,
+  where: string | undefined,
+  prefix: string,
+  beside?: ReadonlySet<string>,
+): void {
+  const table = tables.flat();
+  const missing = table.filter(({ name }) => !tensors.has(prefix + name)).map(({ name }) => prefix + name);
+  const known = new Set(table.map(({ name }) => prefix + name));
+  // The moments of an unknown parameter say nothing that its own name does not say.
+  const isMoment = (name: string) => /^[mv]:/.test(name) && tensors.has(name.slice(2));
+  const unknown = beside ? [...tensors.keys()].filter((name) => !known.has(name) && !beside.has(name) && !isMoment(name)) : [];
+  const different = table.flatMap(({ name, shape }) => {
+    const tensor = tensors.get(prefix + name);
+    if (!tensor || (tensor.dtype === 'float32' && String(tensor.shape) === String(shape))) return [];
+    return [`${prefix}${name} (${tensor.dtype} [${tensor.shape}] in place of float32 [${shape}])`];
+  });
+  const faults = Object.entries({ missing, unknown, different })
+    .filter(([, names]) => names.length > 0)
+    .map(([label, names]) => `${label}: ${firstThree(names)}`);
+  if (faults.length === 0) return;
+  throw new DdrcError({
+    code: 'CHECKPOINT_MODEL',
+    message: `${where ?? 'the state'} does not belong to this model (${faults.join('; ')})`,
+    where,
+    hint: 'give the model file and the --option values that it was made with',
+  });
+}
+
+function firstThree(names: readonly string[]): string {
+  const shown = names.slice(0, 3).join(', ');
+  return names.length > 3 ? `${shown} and ${names.length - 3} more` : shown;
+}
+
+function checkFinite(tensors: ReadonlyMap<string, TensorData>, path: string): void {
+  for (const [name, { data }] of tensors) {
+    if (!(data instanceof Float32Array)) continue;
+    const index = data.findIndex((value) => !Number.isFinite(value));
+    if (index < 0) continue;
+    throw new DdrcError({
+      code: 'CHECKPOINT_NOT_FINITE',
+      message: `${name} is not finite: element ${index} is ${data[index]}`,
+      where: `${path}, tensor '${name}'`,
+      hint: 'go back to an older checkpoint, and train on with a lower learning rate or with gradient clipping',
+    });
+  }
+}
+
+function parsedProgress(text: string | undefined): Progress | undefined {
+  try {
+    const value = JSON.parse(text ?? '') as Progress;
+    return Number.isInteger(value.epoch) && Number.isInteger(value.batch) && typeof value.sums === 'object' ? value : undefined;
+  } catch {
+    return undefined;
+  }
+}

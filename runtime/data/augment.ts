@@ -1,0 +1,121 @@
+import { DdrcError } from '../../diagnostics/error.ts';
+import { random } from '../../numeric/random.ts';
+
+/** How images are varied in training. The defaults are {@link defaultAugmentation}; all zero and false leaves an image as it is. */
+export interface AugmentationSettings {
+  /** Largest rotation, either way, in degrees (0 to 180). */
+  readonly rotate: number;
+  /** Largest zoom, either way: the factor is e^u with u uniform in ±zoom (0 to 2). */
+  readonly zoom: number;
+  /** Largest shift, either way and in each direction, as a share of the width or height (0 to 1). */
+  readonly shift: number;
+  /** Mirror left and right, for half of the images. */
+  readonly flipX: boolean;
+  /** Mirror top and bottom, for half of the images. */
+  readonly flipY: boolean;
+  /** Largest change of contrast about the image's mean, either way: the factor is 1 ± contrast (0 to 1). */
+  readonly contrast: number;
+  /** Largest change of brightness, either way, where 1 is from black to white (0 to 1). */
+  readonly brightness: number;
+}
+
+/** Rotation ±10°, zoom e^±0.2, shift ±5 %, both flips, contrast ±20 %, brightness ±0.1. */
+export const defaultAugmentation: AugmentationSettings = {
+  rotate: 10,
+  zoom: 0.2,
+  shift: 0.05,
+  flipX: true,
+  flipY: true,
+  contrast: 0.2,
+  brightness: 0.1,
+};
+
+const limits = { rotate: 180, zoom: 2, shift: 1, contrast: 1, brightness: 1 } as const;
+const flips: Record<string, readonly [boolean, boolean]> = {
+  '0': [false, false],
+  none: [false, false],
+  '1': [true, true],
+  both: [true, true],
+  x: [true, false],
+  y: [false, true],
+};
+
+/**
+ * Reads `--augment`: `none`, or settings that replace defaults, as in `flip=x,rotate=15` (flip is `x`, `y`, `both` or `0`; an empty text is the defaults).
+ *
+ * @returns the settings, or null for none
+ * @throws AUGMENT_OPTION
+ */
+export function parseAugmentation(text: string): AugmentationSettings | null {
+  if (text.trim().toLowerCase() === 'none') return null;
+  let settings: AugmentationSettings = defaultAugmentation;
+  for (const part of text.split(',')) {
+    if (part.trim() === '' && text.trim() === '') break;
+    const [name, value, ...rest] = part.split('=').map((piece) => piece.trim());
+    if (value === undefined || rest.length > 0) throw optionError(`"${part.trim()}" is not of the form name=value`);
+    if (name === 'flip') {
+      const flip = Object.hasOwn(flips, value.toLowerCase()) ? flips[value.toLowerCase()] : undefined;
+      if (!flip) throw optionError(`flip=${value} is none of x, y, both, 0`);
+      settings = { ...settings, flipX: flip[0], flipY: flip[1] };
+    } else if (Object.hasOwn(limits, name)) {
+      const limit = limits[name as keyof typeof limits];
+      const number = value === '' ? Number.NaN : Number(value);
+      if (!(number >= 0 && number <= limit)) throw optionError(`${name}=${value} is not a number from 0 to ${limit}`);
+      settings = { ...settings, [name]: number };
+    } else {
+      throw optionError(`there is no setting "${name}"`);
+    }
+  }
+  return settings;
+}
+
+function optionError(problem: string): DdrcError {
+  return new DdrcError({
+    code: 'AUGMENT_OPTION',
+    message: `augmentation: ${problem}`,
+    hint: `the settings are ${Object.keys(limits).join(', ')} and flip, as in --augment flip=x,rotate=15; none switches it off`,
+  });
+}
+
+/**
+ * The change of one image. An output position (x, y), from the middle of the image in half widths and heights, shows the input at
+ * (xx·x + xy·y + x0, yx·x + yy·y + y0); then each value v becomes (v - mean)·contrast + mean + brightness, clipped to [0,1].
+ */
+export interface Augmentation {
+  xx: number;
+  xy: number;
+  x0: number;
+  yx: number;
+  yy: number;
+  y0: number;
+  contrast: number;
+  brightness: number;
+}
+
+/**
+ * Draws the change of an image: angle, zoom, flips, shift, contrast and brightness uniform in their ranges, from a generator of its own for each
+ * (seed, epoch, index). Nine numbers are drawn whatever the settings are, so changing one setting leaves the others' draws alone.
+ *
+ * The map is the one of the reference training: flips negate the diagonal of rotation·zoom only, so that a mirrored image turns the other way in one of its axes.
+ */
+export function drawAugmentation(
+  settings: AugmentationSettings,
+  seed: number | string,
+  epoch: number,
+  index: number,
+): Augmentation {
+  const next = random(seed, 'augment', epoch, index);
+  const uniform = () => next() * 2 - 1;
+  const angle = (uniform() * settings.rotate * Math.PI) / 180;
+  const zoom = Math.exp(uniform() * settings.zoom);
+  const mirrorX = uniform() < 0 && settings.flipX ? -1 : 1;
+  const mirrorY = uniform() < 0 && settings.flipY ? -1 : 1;
+  const cos = Math.cos(angle) * zoom;
+  const sin = Math.sin(angle) * zoom;
+  // A share of the width is twice as much in half widths.
+  const x0 = uniform() * settings.shift * 2;
+  const y0 = uniform() * settings.shift * 2;
+  const contrast = 1 + uniform() * settings.contrast;
+  const brightness = uniform() * settings.brightness;
+  return { xx: cos * mirrorX, xy: -sin, x0, yx: sin, yy: cos * mirrorY, y0, contrast, brightness };
+}

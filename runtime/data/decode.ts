@@ -1,0 +1,115 @@
+import { readFile } from 'node:fs/promises';
+import sharp, { type Sharp } from 'sharp';
+import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
+import { systemCode } from '../files.ts';
+import { decodeBmp, isBmp } from './bmp.ts';
+
+/** The smallest width and height of an image, in pixels. */
+export const smallestSide = 4;
+/** The largest width and height of an image, in pixels. */
+export const largestSide = 16_384;
+/** Names this decoder in cache keys: another version, or another libvips, may give other pixels. */
+export const decoderVersion = `1 vips ${sharp.versions.vips}`;
+
+// Parallelism comes from decoding several images at once; one image is too small to divide, and none is decoded twice.
+sharp.concurrency(1);
+sharp.cache(false);
+
+const signatures: readonly (readonly [format: string, bytes: readonly number[], at: number])[] = [
+  ['JPEG', [0xff, 0xd8, 0xff], 0],
+  ['PNG', [0x89, 0x50, 0x4e, 0x47], 0],
+  ['GIF', [0x47, 0x49, 0x46, 0x38], 0],
+  ['WebP', [0x57, 0x45, 0x42, 0x50], 8],
+  ['TIFF', [0x49, 0x49, 0x2a, 0], 0],
+  ['TIFF', [0x4d, 0x4d, 0, 0x2a], 0],
+  ['AVIF', [0x66, 0x74, 0x79, 0x70, 0x61, 0x76, 0x69], 4],
+];
+
+/**
+ * Reads an image file as pixels uint8 [size,size,3], red, green, blue: the whole picture, resized to a square without keeping its proportions.
+ * See {@link decodeImage}.
+ *
+ * @throws DATA_MISSING, DATA_UNREADABLE and those of {@link decodeImage}
+ */
+export async function decodeFile(path: string, size: number): Promise<Uint8Array> {
+  let bytes: Uint8Array;
+  try {
+    bytes = await readFile(path);
+  } catch (cause) {
+    const code = systemCode(cause);
+    if (code === '') throw cause;
+    if (code === 'ENOENT') throw imageError('DATA_MISSING', 'the image file does not exist', path, 'check the path', cause);
+    throw imageError('DATA_UNREADABLE', `the image file cannot be read (${code})`, path, undefined, cause);
+  }
+  return decodeImage(bytes, size, path);
+}
+
+/**
+ * Decodes the bytes of a JPEG, PNG, WebP, GIF, TIFF, AVIF or BMP file to pixels uint8 [size,size,3], red, green, blue.
+ *
+ * Other kinds of picture are converted: grey, CMYK and colour profiles to sRGB, 16 bits to 8, transparent parts laid on black (the colour that augmentation
+ * fills with), an EXIF orientation applied, of several frames or pages the first taken. Resizing is bilinear, over a triangle as wide as the reduction when
+ * shrinking, so nothing is skipped (PIL's BILINEAR).
+ *
+ * @param where the file's name for errors
+ * @throws IMAGE_EMPTY, IMAGE_FORMAT, IMAGE_DAMAGED, IMAGE_TOO_SMALL, IMAGE_TOO_LARGE
+ */
+export async function decodeImage(bytes: Uint8Array, size: number, where: string): Promise<Uint8Array> {
+  if (bytes.length === 0) throw imageError('IMAGE_EMPTY', 'the image file is empty', where, 'copy it again, or remove it');
+  const bmp = isBmp(bytes);
+  const format = bmp ? 'BMP' : formatOf(bytes);
+  if (format === null) {
+    throw imageError(
+      'IMAGE_FORMAT',
+      'the file is not an image that ddrc reads',
+      where,
+      'convert it to JPEG, PNG, WebP, GIF, TIFF, AVIF or BMP',
+    );
+  }
+  try {
+    const picture = bmp
+      ? rawPicture(decodeBmp(bytes, (width, height) => checkSides(width, height, where)))
+      : await openPicture(bytes, where);
+    const { data, info } = await picture
+      .flatten({ background: '#000000' })
+      .resize(size, size, { fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false })
+      .toColourspace('srgb')
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true });
+    if (info.channels !== 3) throw new Error(`decoded to ${info.channels} channels`);
+    return data;
+  } catch (cause) {
+    if (cause instanceof DdrcError) throw cause;
+    throw imageError('IMAGE_DAMAGED', `the ${format} image is truncated or damaged`, where, 'copy it again, or remove it', cause);
+  }
+}
+
+async function openPicture(bytes: Uint8Array, where: string): Promise<Sharp> {
+  const picture = sharp(bytes, { failOn: 'error', limitInputPixels: false });
+  const { width, height } = await picture.metadata();
+  checkSides(width, height, where);
+  return picture.autoOrient();
+}
+
+function rawPicture({ width, height, pixels }: { width: number; height: number; pixels: Uint8Array }): Sharp {
+  return sharp(pixels, { raw: { width, height, channels: 3 } });
+}
+
+function checkSides(width: number, height: number, where: string): void {
+  if (width < smallestSide || height < smallestSide) {
+    const hint = `an image needs at least ${smallestSide} pixels each way: remove it`;
+    throw imageError('IMAGE_TOO_SMALL', `the image is ${width}x${height} pixels, which shows nothing`, where, hint);
+  }
+  if (width > largestSide || height > largestSide) {
+    const hint = `cut or shrink it to at most ${largestSide} pixels each way`;
+    throw imageError('IMAGE_TOO_LARGE', `the image is ${width}x${height} pixels, which is too large`, where, hint);
+  }
+}
+
+function formatOf(bytes: Uint8Array): string | null {
+  return signatures.find(([, signature, at]) => signature.every((byte, i) => bytes[at + i] === byte))?.[0] ?? null;
+}
+
+function imageError(code: ErrorCode, message: string, where: string, hint?: string, cause?: unknown): DdrcError {
+  return new DdrcError({ code, message, where, hint, cause });
+}
