@@ -1,5 +1,5 @@
 /*
- * Activations.
+ * Element-wise activations.
  *
  *   relu       y = max(x, 0)            dx = dy where y > 0, else 0
  *   leakyRelu  y = x > 0 ? x : αx       dx = dy · (x > 0 ? 1 : α)
@@ -9,16 +9,14 @@
  *   gelu       y = x · Φ(x)             dx = dy · (Φ(x) + x · φ(x)),   Φ(x) = ½(1 + erf(x/√2)), φ(x) = e^(−x²/2) / √(2π)
  *     tanh     y = ½x(1 + t), t = tanh(c(x + ax³)), c = √(2/π), a = 0.044715
  *                                       dx = dy · (½(1 + t) + ½x(1 − t²) · c(1 + 3ax²))
- *   softmax    yᵢ = e^xᵢ / Σ e^xⱼ       dx = y · (dy − Σ dy·y)         sums over the axis
- *   logSoftmax y = x − ln Σ e^xⱼ        dx = dy − e^y · Σ dy
  */
 import { type Emitter, MICROSOFT } from '../emit/emitter.ts';
 import type { Graph, Value } from '../ir/graph.ts';
-import { full, type NDArray, ndarray, scalar, stridesOf, zeros } from '../ir/ndarray.ts';
-import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
+import { ndarray, scalar } from '../ir/ndarray.ts';
+import { defineOp, type Sample, type Site } from '../ir/op.ts';
 import { elementCount, formatShape, sameShape, type TensorType } from '../ir/types.ts';
 import { values, zip } from './elementwise.ts';
-import { normalizeAxis, requireDType, shapeError } from './shapes.ts';
+import { requireDType, shapeError } from './shapes.ts';
 import { errorFunction, map, scaled, unary } from './unary.ts';
 
 const secondOrder = { none: 'second derivatives of it are not supported' } as const;
@@ -260,73 +258,3 @@ function tanhSlope(graph: Graph, x: Value): Value {
   const lean = graph.op('mul', [graph.op('mul', [x, flatness]), steepness]);
   return scaled(graph, graph.op('add', [graph.op('add', [one, t]), lean]), 0.5);
 }
-
-/** `axis` may be negative, counted from the end. */
-export type SoftmaxAttrs = { readonly axis: number };
-
-interface SoftmaxRules {
-  summary: string;
-  onnx: string;
-  /** From a row's exponents (its maximum subtracted), their exponentials and the sum of these. */
-  value(exponent: number, sum: number): number;
-  /** `dims` are the reduction attributes of the axis. */
-  dx(graph: Graph, dy: Value, y: Value, dims: { axes: number[]; keepdims: boolean }): Value;
-}
-
-function overAxis(name: string, rules: SoftmaxRules): OpDefinition {
-  return defineOp<SoftmaxAttrs>(name, {
-    summary: rules.summary,
-    properties: {},
-    infer(inputs, { axis }, site) {
-      requireDType(inputs, 'float32', site);
-      normalizeAxis(axis, inputs[0].shape, site, inputs);
-      return [inputs[0]];
-    },
-    vjp: (graph, { outputs: [y], grads: [dy] }, { axis }) => [rules.dx(graph, dy!, y, { axes: [axis], keepdims: true })],
-    lower: [{ name: 'standard', emit: (e, _node, [x], { axis }) => e.node(rules.onnx, [x], { axis }) }],
-    flops: (_inputs, [y]) => 5 * elementCount(y.shape),
-    evaluate: ([x], { axis }) => [rowwise(x, axis, rules.value)],
-    samples: () => [
-      { name: 'last axis', inputs: [values([3, 4])], attrs: { axis: -1 } },
-      { name: 'channels of a map', inputs: [values([2, 3, 2, 2])], attrs: { axis: 1 } },
-      { name: 'size 1', inputs: [values([3, 1])], attrs: { axis: 1 } },
-      { name: 'equal values', inputs: [full([2, 4], 1.5)], attrs: { axis: 1 } },
-      { name: 'large values', inputs: [ndarray([2, 3], [1000, 1001, 999.5, -500, -501, -500.25])], attrs: { axis: 1 } },
-    ],
-  });
-}
-
-function rowwise(x: NDArray, axis: number, value: SoftmaxRules['value']): NDArray {
-  const at = axis < 0 ? axis + x.shape.length : axis;
-  const size = x.shape[at];
-  const stride = stridesOf(x.shape)[at];
-  const out = zeros(x.shape);
-  for (let first = 0; first < x.data.length; first++) {
-    if (Math.floor(first / stride) % size !== 0) continue;
-    const places = Array.from({ length: size }, (_, i) => first + i * stride);
-    const top = Math.max(...places.map((place) => x.data[place]));
-    const sum = places.reduce((total, place) => total + Math.exp(x.data[place] - top), 0);
-    for (const place of places) out.data[place] = value(x.data[place] - top, sum);
-  }
-  return out;
-}
-
-export const softmax = overAxis('softmax', {
-  summary: 'y = eˣ / Σ eˣ over `axis`.',
-  onnx: 'Softmax',
-  value: (exponent, sum) => Math.exp(exponent) / sum,
-  dx(graph, dy, y, dims) {
-    const mean = graph.op('reduceSum', [graph.op('mul', [dy, y])], dims);
-    return graph.op('mul', [y, graph.op('sub', [dy, mean])]);
-  },
-});
-
-export const logSoftmax = overAxis('logSoftmax', {
-  summary: 'y = x − ln Σ eˣ over `axis`.',
-  onnx: 'LogSoftmax',
-  value: (exponent, sum) => exponent - Math.log(sum),
-  dx(graph, dy, y, dims) {
-    const total = graph.op('reduceSum', [dy], dims);
-    return graph.op('sub', [dy, graph.op('mul', [graph.op('exp', [y]), total])]);
-  },
-});

@@ -1,5 +1,6 @@
 import type { OpDefinition, OpTable } from '../ir/op.ts';
 import * as activation from './activation.ts';
+import * as bounds from './bounds.ts';
 import * as comparison from './comparison.ts';
 import * as conv from './conv.ts';
 import * as elementwise from './elementwise.ts';
@@ -10,10 +11,26 @@ import * as resize from './resize.ts';
 import * as shape from './shape.ts';
 import * as size from './size.ts';
 import * as slice from './slice.ts';
+import * as softmax from './softmax.ts';
 import * as unary from './unary.ts';
 
 /** The only list of operators. */
-const families = { activation, comparison, size, elementwise, conv, gather, linear, reduce, resize, shape, slice, unary };
+const families = {
+  activation,
+  bounds,
+  softmax,
+  comparison,
+  size,
+  elementwise,
+  conv,
+  gather,
+  linear,
+  reduce,
+  resize,
+  shape,
+  slice,
+  unary,
+};
 
 export const operators: OpTable = new Map(
   Object.values(families)

@@ -240,7 +240,7 @@ export const slice = defineOp<SliceAttrs>('slice', {
     const { starts, ends, axes, steps } = attrs;
     const refuse = (sentence: string, hint?: string) => shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, hint);
     if ([starts, ends, steps ?? axes].some((list) => list.length !== axes.length)) {
-      throw refuse(`${axes.length} axes need as many starts, ends and steps`);
+      throw refuse('each axis needs a start, an end and a step');
     }
     const normal = axes.map((axis) => normalizeAxis(axis, x.shape, site, inputs));
     const twice = normal.find((axis, i) => normal.indexOf(axis) !== i);

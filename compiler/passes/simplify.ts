@@ -15,8 +15,15 @@ const largestFold = 1 << 20;
  * 4. Still: a node that only moves elements and leaves type and order as they are becomes its input.
  * 5. Share: a node with the same operator, inputs and attributes as an earlier one becomes that one.
  * 6. Dead: a node that no output needs is left out.
+ *
+ * Repeated while the number of nodes falls.
  */
 export function simplify(graph: Graph): Graph {
+  const simpler = once(graph);
+  return simpler.nodes.length < graph.nodes.length ? simplify(simpler) : rewrite(simpler, () => null);
+}
+
+function once(graph: Graph): Graph {
   const seen = new Map<string, readonly Value[]>();
   return rewrite(graph, (target, node, given) => {
     const folded = fold(target, node, given); // 1

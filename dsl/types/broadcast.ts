@@ -85,3 +85,21 @@ export type linearShape<S extends Shape, Units extends Dim> = S extends readonly
     ? Dim[]
     : [...Lead, Units]
   : Dim[];
+
+/**
+ * `A`, where `B` is the same shape as far as both are known: for a result that is known to keep a shape, inside a generic function.
+ * Mistake: `Op: [N,32,56,56] and [N,64,56,56] have different shapes`.
+ */
+export type sameShape<Op extends string, A extends Shape, B extends Shape> = A extends Shape ? anyThatFits<samePair<Op, A, B>> : never;
+
+type samePair<Op extends string, A extends Shape, B extends Shape> = B extends Shape
+  ? isUnranked<B> extends true
+    ? A
+    : isUnranked<A> extends true
+      ? A
+      : A['length'] extends B['length']
+        ? false extends { [I in keyof A]: I extends keyof B ? contracts<A[I], B[I] & Dim> : false }[number]
+          ? ShapeError<`${Op}: ${formatShape<A>} and ${formatShape<B>} have different shapes`>
+          : A
+        : ShapeError<`${Op}: ${formatShape<A>} and ${formatShape<B>} have different shapes`>
+  : never;

@@ -3,6 +3,7 @@ import sharp, { type Sharp } from 'sharp';
 import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
 import { decodeBmp, isBmp } from './bmp.ts';
+import { resizeBilinear } from './resize.ts';
 
 /** The smallest width and height of an image, in pixels. */
 export const smallestSide = 4;
@@ -67,32 +68,37 @@ export async function decodeImage(bytes: Uint8Array, size: number, where: string
     );
   }
   try {
-    const picture = bmp
-      ? rawPicture(decodeBmp(bytes, (width, height) => checkSides(width, height, where)))
-      : await openPicture(bytes, where);
-    const { data, info } = await picture
-      .flatten({ background: '#000000' })
-      .resize(size, size, { fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false })
-      .toColourspace('srgb')
-      .raw({ depth: 'uchar' })
-      .toBuffer({ resolveWithObject: true });
+    const { picture, width, height } = bmp ? rawPicture(bytes, where) : await openPicture(bytes, where);
+    // When enlarging, libvips shifts the picture by up to half a pixel; when shrinking it is right, and faster.
+    const enlarge = width < size || height < size;
+    const flat = picture.flatten({ background: '#000000' });
+    const sized = enlarge ? flat : flat.resize(size, size, { fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false });
+    const { data, info } = await sized.toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`decoded to ${info.channels} channels`);
-    return data;
+    const pixels = new Uint8Array(data.buffer, data.byteOffset, data.length);
+    return enlarge ? resizeBilinear(pixels, info.width, info.height, size) : pixels;
   } catch (cause) {
     if (cause instanceof DdrcError) throw cause;
     throw imageError('IMAGE_DAMAGED', `the ${format} image is truncated or damaged`, where, 'copy it again, or remove it', cause);
   }
 }
 
-async function openPicture(bytes: Uint8Array, where: string): Promise<Sharp> {
-  const picture = sharp(bytes, { failOn: 'error', limitInputPixels: false });
-  const { width, height } = await picture.metadata();
-  checkSides(width, height, where);
-  return picture.autoOrient();
+interface Picture {
+  readonly picture: Sharp;
+  readonly width: number;
+  readonly height: number;
 }
 
-function rawPicture({ width, height, pixels }: { width: number; height: number; pixels: Uint8Array }): Sharp {
-  return sharp(pixels, { raw: { width, height, channels: 3 } });
+async function openPicture(bytes: Uint8Array, where: string): Promise<Picture> {
+  const picture = sharp(bytes, { failOn: 'error', limitInputPixels: false });
+  const { autoOrient } = await picture.metadata();
+  checkSides(autoOrient.width, autoOrient.height, where);
+  return { picture: picture.autoOrient(), ...autoOrient };
+}
+
+function rawPicture(bytes: Uint8Array, where: string): Picture {
+  const { width, height, pixels } = decodeBmp(bytes, (columns, rows) => checkSides(columns, rows, where));
+  return { picture: sharp(pixels, { raw: { width, height, channels: 3 } }), width, height };
 }
 
 function checkSides(width: number, height: number, where: string): void {

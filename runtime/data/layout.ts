@@ -1,6 +1,7 @@
 import { type Dirent, existsSync, readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
+import { systemCode } from '../files.ts';
 import { type Candidate, isSplitName, type Listing, type ListingOptions, makeListing, splitRole } from './listing.ts';
 import { readGroups, readTable } from './table.ts';
 
@@ -125,12 +126,12 @@ function imagesBelow(place: string, other: OtherFiles): string[] {
       if (image) images.push(prefix + name);
       else other.add([join(here, name)]);
     }
-    if (folders.length === 0) return;
-    const real = realpathSync(here);
-    if (above.includes(real)) return;
-    for (const name of folders) walk(`${prefix}${name}/`, [...above, real]);
+    for (const name of folders) {
+      const real = realpathSync(join(here, name));
+      if (!above.includes(real)) walk(`${prefix}${name}/`, [...above, real]);
+    }
   };
-  walk('', []);
+  walk('', [realpathSync(place)]);
   return images;
 }
 
@@ -206,15 +207,22 @@ class OtherFiles {
 
   notes(): string[] {
     if (this.count === 0) return [];
-    const more = this.count > this.shown.length ? ', …' : '';
+    const more = this.count > this.shown.length ? ' and others' : '';
     return [
-      `${this.count === 1 ? '1 file is' : `${this.count} files are`} not counted, not being an image in a class folder: ${this.shown.join(', ')}${more}`,
+      `${this.count === 1 ? '1 file is' : `${this.count} files are`} not counted, not being an image in a class folder: ${this.shown.join(', ')}${more}.`,
     ];
   }
 }
 
 function statOf(path: string): Stats {
-  const stats = onDisk(path, () => statSync(path, { throwIfNoEntry: false }));
+  const stats = onDisk(path, () => {
+    try {
+      return statSync(path);
+    } catch (error) {
+      if (['ENOENT', 'ENOTDIR'].includes(systemCode(error))) return undefined;
+      throw error;
+    }
+  });
   if (stats !== undefined) return stats;
   throw new DdrcError({
     code: 'DATA_MISSING',
@@ -230,8 +238,16 @@ function onDisk<T>(path: string, read: () => T): T {
     return read();
   } catch (cause) {
     if (cause instanceof DdrcError) throw cause;
-    const { code = 'unknown error', path: place = path } = cause as NodeJS.ErrnoException;
-    throw new DdrcError({ code: 'DATA_UNREADABLE', message: `the data cannot be read (${code})`, where: place, cause });
+    const code = systemCode(cause);
+    if (code === '') throw cause;
+    const where = (cause as NodeJS.ErrnoException).path ?? path;
+    throw new DdrcError({
+      code: 'DATA_UNREADABLE',
+      message: `the data cannot be read (${code})`,
+      where,
+      hint: 'check the rights on it',
+      cause,
+    });
   }
 }
 

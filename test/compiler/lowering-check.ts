@@ -2,7 +2,7 @@ import * as ort from 'onnxruntime-node';
 import { Emitter, NCHWC } from '../../compiler/emit/emitter.ts';
 import { encodeModel, type Port } from '../../compiler/emit/encode.ts';
 import { lowerWith } from '../../compiler/emit/lower.ts';
-import type { Lowering, Target } from '../../compiler/emit/lowering.ts';
+import { type Lowering, portable, type Target } from '../../compiler/emit/lowering.ts';
 import { Graph, type Node, type Value } from '../../compiler/ir/graph.ts';
 import type { NDArray } from '../../compiler/ir/ndarray.ts';
 import type { OpDefinition, Sample } from '../../compiler/ir/op.ts';
@@ -55,15 +55,20 @@ export function rounded(sample: Sample): Sample {
   return { ...sample, inputs };
 }
 
-/** The forms of a sample: its own sizes, and a named batch where the operator takes one. */
+/**
+ * The forms of a sample: its own sizes, and a named batch where the operator takes one. Of the ways to name it, that with the most inputs
+ * and that with the first input alone are taken, as a weight may happen to have as many rows as there are samples.
+ */
 export function formsOf(op: OpDefinition, sample: Sample): Form[] {
   const exact = rounded(sample);
   const expected = op.evaluate(exact.inputs, exact.attrs ?? {});
   const forms: Form[] = [{ label: sample.name, sample: exact, typed: staticSample(op, exact), expected }];
   const batched = batchedSamples(op, exact, expected);
-  const target = { provider: 'portable', opset: 17, block: 0 } as const;
-  const usable = batched.find((typed) => lowerings(op, nodeOf(op, typed), target).length > 0) ?? batched[0];
-  if (usable) forms.push({ label: `${sample.name}, batch N`, sample: exact, typed: usable, expected });
+  const usable = batched.find((typed) => lowerings(op, nodeOf(op, typed), portable).length > 0) ?? batched[0];
+  const first = batched.find(({ types }) => types.every(({ shape }, i) => (shape[0] === BATCH) === (i === 0)));
+  if (usable) forms.push({ label: `${sample.name}, batch ${BATCH}`, sample: exact, typed: usable, expected });
+  if (first && first !== usable)
+    forms.push({ label: `${sample.name}, batch ${BATCH} of input 0`, sample: exact, typed: first, expected });
   return forms;
 }
 

@@ -10,7 +10,15 @@ const rows = ({ root, items, classes }: Listing) =>
 
 describe('readListing of folders', () => {
   it('reads class folders, in alphabetical order, with images of any extension and case, in folders below too', () => {
-    const root = folderOf(['dog/b.JPG', 'dog/deep/a.png', 'cat/2.webp', 'cat/10.tiff', 'cat/.hidden.png', '.git/x.png', '__MACOSX/dog/b.jpg']);
+    const root = folderOf([
+      'dog/b.JPG',
+      'dog/deep/a.png',
+      'cat/2.webp',
+      'cat/10.tiff',
+      'cat/.hidden.png',
+      '.git/x.png',
+      '__MACOSX/dog/b.jpg',
+    ]);
     const listing = readListing(root);
     expect(listing.classes).toEqual(['cat', 'dog']);
     expect(rows(listing)).toEqual([
@@ -26,22 +34,35 @@ describe('readListing of folders', () => {
   it('names files that are not counted', () => {
     const root = folderOf(['a/1.png', 'a/readme.txt', 'b/1.png', 'loose.png', 'labels.csv']);
     expect(readListing(root).notes).toEqual([
-      '3 files are not counted, not being an image in a class folder: labels.csv, loose.png, ' + join('a', 'readme.txt') + '.',
-    ].map((note) => note.replace(/\.$/, '')));
+      `3 files are not counted, not being an image in a class folder: labels.csv, loose.png, ${join('a', 'readme.txt')}.`,
+    ]);
   });
 
   it.each([
-    [['TRAIN', 'TEST', 'TEST_SIMPLE'], ['TRAIN', 'TEST', 'TEST_SIMPLE']],
-    [['test', 'valid', 'train'], ['train', 'valid', 'test']],
-    [['Validation', 'Training'], ['Training', 'Validation']],
+    [
+      ['TRAIN', 'TEST', 'TEST_SIMPLE'],
+      ['TRAIN', 'TEST', 'TEST_SIMPLE'],
+    ],
+    [
+      ['test', 'valid', 'train'],
+      ['train', 'valid', 'test'],
+    ],
+    [
+      ['Validation', 'Training'],
+      ['Training', 'Validation'],
+    ],
   ])('understands splits %j', (folders, splits) => {
     const listing = readListing(folderOf(folders.flatMap((split) => [`${split}/x/1.png`, `${split}/y/1.png`])));
     expect(listing.splits).toEqual(splits);
-    expect(rows(listing)).toEqual(splits.flatMap((split) => ['x', 'y'].map((name) => [`${split}/${name}/1.png`, name, split, null])));
+    expect(rows(listing)).toEqual(
+      splits.flatMap((split) => ['x', 'y'].map((name) => [`${split}/${name}/1.png`, name, split, null])),
+    );
   });
 
   it('finds splits by name in any case and by role', () => {
-    const listing = readListing(folderOf(['Training', 'valid', 'TEST', 'TEST_SIMPLE'].flatMap((s) => [`${s}/x/1.png`, `${s}/y/1.png`])));
+    const listing = readListing(
+      folderOf(['Training', 'valid', 'TEST', 'TEST_SIMPLE'].flatMap((s) => [`${s}/x/1.png`, `${s}/y/1.png`])),
+    );
     const of = (name: string) => [...new Set(itemsOfSplit(listing, name).map((i) => listing.items[i].split))];
     expect(of('train')).toEqual(['Training']);
     expect(of('val')).toEqual(['valid']);
@@ -52,7 +73,11 @@ describe('readListing of folders', () => {
 
   it('looks inside the folder given', () => {
     const inside = 'dataset2-master/dataset2-master/images';
-    const kaggle = folderOf([`${inside}/TRAIN/x/1.png`, `${inside}/TRAIN/y/1.png`, 'dataset-master/dataset-master/JPEGImages/1.jpg']);
+    const kaggle = folderOf([
+      `${inside}/TRAIN/x/1.png`,
+      `${inside}/TRAIN/y/1.png`,
+      'dataset-master/dataset-master/JPEGImages/1.jpg',
+    ]);
     expect(readListing(kaggle).root).toBe(join(kaggle, inside));
     const chain = folderOf(['archive/data/x/1.png', 'archive/data/y/1.png']);
     expect(readListing(chain).classes).toEqual(['x', 'y']);
@@ -74,7 +99,7 @@ describe('readListing of folders', () => {
     symlinkSync(join(root, 'x'), join(root, 'data', 'x'));
     symlinkSync(join(root, 'elsewhere', '2.png'), join(root, 'data', 'y', '2.png'));
     symlinkSync(join(root, 'data', 'y'), join(root, 'data', 'y', 'loop'));
-    expect(rows(readListing(join(root, 'data'))).map(([path]) => path)).toEqual(['x/1.png', 'y/2.png', 'y/loop/2.png'].slice(0, 2));
+    expect(rows(readListing(join(root, 'data'))).map(([path]) => path)).toEqual(['x/1.png', 'y/2.png']);
   });
 
   it("keeps a model's classes in their order, absent ones included", () => {
@@ -94,11 +119,31 @@ describe('bad data folders', () => {
     ['a folder without images', 'DATA_EMPTY', ['x/a.txt', 'y/b.txt'], 'no images'],
     ['one class', 'DATA_ONE_CLASS', ['x/1.png'], '"x"'],
     ['a class without images', 'DATA_CLASS_EMPTY', ['x/1.png', 'y/1.txt', 'z/1.png'], 'the class "y" has no images'],
-    ['a class without images in a split', 'DATA_CLASS_EMPTY', ['train/x/1.png', 'train/y/1.png', 'test/x/1.png', 'test/y/1.txt'], 'in test'],
-    ['a class that TEST lacks', 'DATA_CLASSES_DIFFER', ['train/x/1.png', 'train/y/1.png', 'test/x/1.png'], '"y" of train is not in test'],
-    ['a class that TRAIN lacks', 'DATA_CLASSES_DIFFER', ['train/x/1.png', 'test/y/1.png', 'test/x/1.png'], '"y" of test is not in train'],
+    [
+      'a class without images in a split',
+      'DATA_CLASS_EMPTY',
+      ['train/x/1.png', 'train/y/1.png', 'test/x/1.png', 'test/y/1.txt'],
+      'in test',
+    ],
+    [
+      'a class that TEST lacks',
+      'DATA_CLASSES_DIFFER',
+      ['train/x/1.png', 'train/y/1.png', 'test/x/1.png'],
+      '"y" of train is not in test',
+    ],
+    [
+      'a class that TRAIN lacks',
+      'DATA_CLASSES_DIFFER',
+      ['train/x/1.png', 'test/y/1.png', 'test/x/1.png'],
+      '"y" of test is not in train',
+    ],
     ['images without class folders', 'DATA_LAYOUT', ['1.png', '2.png'], 'no class folders'],
-    ['a split of images', 'DATA_LAYOUT', ['train/x/1.png', 'train/y/1.png', 'test/1.png'], 'test holds images and no class folders'],
+    [
+      'a split of images',
+      'DATA_LAYOUT',
+      ['train/x/1.png', 'train/y/1.png', 'test/1.png'],
+      'test holds images and no class folders',
+    ],
     ['two folders for validation', 'DATA_LAYOUT', ['train/x/1.png', 'val/x/1.png', 'valid/x/1.png'], 'val and valid'],
     ['folds', 'DATA_LAYOUT', ['fold_0/x/1.png', 'fold_0/y/1.png', 'fold_1/x/1.png', 'fold_1/y/1.png'], 'not clear'],
   ])('refuses %s', async (_, code, files, sentence) => {
@@ -112,7 +157,10 @@ describe('bad data folders', () => {
 
   it('refuses a path that does not exist and a file that is no CSV', async () => {
     const root = folderOf(['data.bin']);
-    expect(await errorOf(() => readListing(join(root, 'nowhere')))).toMatchObject({ code: 'DATA_MISSING', where: join(root, 'nowhere') });
+    expect(await errorOf(() => readListing(join(root, 'nowhere')))).toMatchObject({
+      code: 'DATA_MISSING',
+      where: join(root, 'nowhere'),
+    });
     expect(await errorOf(() => readListing(join(root, 'data.bin', 'x')))).toMatchObject({ code: 'DATA_MISSING' });
     expect(await errorOf(() => readListing(join(root, 'data.bin')))).toMatchObject({ code: 'DATA_LAYOUT' });
   });
@@ -135,7 +183,11 @@ describe('listImages', () => {
     const root = folderOf(['b.png', 'a/z.jpg', 'a/c/y.png', 'a/notes.txt', 'odd.bin']);
     const odd = join(root, 'odd.bin');
     const below = ['z.jpg', 'c/y.png'].map((name) => join(root, 'a', name));
-    expect(listImages([odd, join(root, 'a'), join(root, 'a'), join(root, 'b.png')])).toEqual([odd, ...below, join(root, 'b.png')]);
+    expect(listImages([odd, join(root, 'a'), join(root, 'a'), join(root, 'b.png')])).toEqual([
+      odd,
+      ...below,
+      join(root, 'b.png'),
+    ]);
   });
 
   it('refuses a path that does not exist and a folder without images', async () => {

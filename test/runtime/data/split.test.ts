@@ -77,17 +77,23 @@ describe('chooseParts', () => {
   });
 
   it('takes 15 % for validation and 15 % for test where the data has no splits', () => {
-    const listing = listingOf(range(400).map((i) => [i % 4, null, `g${i % 200}`]));
+    const listing = listingOf(range(2000).map((i) => [i % 4, null, `g${i % 400}`]));
     const parts = chooseParts(listing);
-    expect([parts.train, parts.val, parts.test].map((part) => part.length)).toEqual([280, 60, 60]);
+    expect([parts.train, parts.val, parts.test].map((part) => part.length)).toEqual([1400, 300, 300]);
     const groups = [parts.train, parts.val, parts.test].map((part) => groupsOf(listing, part));
-    expect(groups.map((set) => set.size).reduce((a, b) => a + b)).toBe(200);
-    expect(countsOf(listing, parts.test)).toEqual([15, 15, 15, 15].map(() => expect.closeTo(15, -1)));
-    expect(parts.sources).toEqual({ train: 'all images', val: '15 % of all images by group', test: '15 % of all images by group' });
+    expect(groups.map((set) => set.size).reduce((a, b) => a + b)).toBe(400);
+    expect(countsOf(listing, parts.test)).toEqual([75, 75, 75, 75]);
+    expect(parts.sources).toEqual({
+      train: 'all images',
+      val: '15 % of all images by group',
+      test: '15 % of all images by group',
+    });
   });
 
   it("uses the data's own validation split, a named one, or none", () => {
-    const listing = listingOf(['train', 'valid', 'TEST', 'TEST_SIMPLE'].flatMap((split) => range(4).map((i) => [i % 2, split, `${split}${i}`] as const)));
+    const listing = listingOf(
+      ['train', 'valid', 'TEST', 'TEST_SIMPLE'].flatMap((split) => range(4).map((i) => [i % 2, split, `${split}${i}`] as const)),
+    );
     expect(chooseParts(listing)).toMatchObject({ train: range(4), val: [4, 5, 6, 7], test: [8, 9, 10, 11], notes: [] });
     expect(chooseParts(listing, { val: 'none' })).toMatchObject({ train: range(4), val: [], test: [8, 9, 10, 11] });
     expect(chooseParts(listing, { val: 'test_simple' }).val).toEqual([12, 13, 14, 15]);
@@ -99,14 +105,22 @@ describe('chooseParts', () => {
   });
 
   it("says which groups the data's own splits share", () => {
-    const listing = listingOf([...range(8).map((i) => [i % 2, 'train', `g${i}`] as const), [0, 'test', 'g0'], [1, 'test', 'g1'], [1, 'test', 'new']]);
+    const listing = listingOf([
+      ...range(8).map((i) => [i % 2, 'train', `g${i}`] as const),
+      [0, 'test', 'g0'],
+      [1, 'test', 'g1'],
+      [1, 'test', 'new'],
+    ]);
     expect(chooseParts(listing, { val: 'none' }).notes).toEqual([
       "The data's own splits share 2 groups: 2 of 3 images of test have a relative in train.",
     ]);
   });
 
   it('says which class has too few groups', () => {
-    const listing = listingOf([...range(20).map((i) => [0, 'train', `a${i}`] as const), ...range(20).map(() => [1, 'train', 'only'] as const)]);
+    const listing = listingOf([
+      ...range(20).map((i) => [0, 'train', `a${i}`] as const),
+      ...range(20).map(() => [1, 'train', 'only'] as const),
+    ]);
     const parts = chooseParts(listing);
     expect(countsOf(listing, parts.val)).toEqual([3, 0]);
     expect(parts.notes).toEqual(['Too few groups: class 1 is not in every part.']);
@@ -117,9 +131,27 @@ describe('chooseParts', () => {
     ['an unknown name', [[0, 'train', null]], { val: 'dev2' }, 'DATA_SPLIT_UNKNOWN', '"dev2"'],
     ['"all" as a name', [[0, 'train', null]], { val: 'all' }, 'DATA_SPLIT_UNKNOWN', '"all"'],
     ['train as test', [[0, 'train', null]], { test: 'TRAIN', val: 'none' }, 'DATA_SPLIT', 'trains on'],
-    ['one split twice', [[0, 'train', null], [0, 'test', null]], { val: 'test', test: 'test' }, 'DATA_SPLIT', 'both test'],
+    [
+      'one split twice',
+      [
+        [0, 'train', null],
+        [0, 'test', null],
+      ],
+      { val: 'test', test: 'test' },
+      'DATA_SPLIT',
+      'both test',
+    ],
     ['fractions of 1', [[0, null, null]], { val: 0.5, test: 0.5 }, 'DATA_SPLIT', 'nothing to train on'],
-    ['one group', [[0, 'train', 'g'], [1, 'train', 'g']], {}, 'DATA_SPLIT', 'cannot be divided'],
+    [
+      'one group',
+      [
+        [0, 'train', 'g'],
+        [1, 'train', 'g'],
+      ],
+      {},
+      'DATA_SPLIT',
+      'cannot be divided',
+    ],
   ] as const)('refuses %s', async (_, items, options, code, sentence) => {
     const error = await errorOf(() => chooseParts(listingOf(items), options));
     expect(error.code).toBe(code);

@@ -39,11 +39,23 @@ describe('readListing of a CSV', () => {
     ['an empty file', '', 'DATA_CSV_COLUMNS', '', 'no column "path"'],
     ['no rows', 'path,label\n', 'DATA_EMPTY', '', 'no images'],
     ['an unknown split', 'path,label,split\n../img/1.png,a,train\n../img/2.png,b,tset\n', 'DATA_CSV_SPLIT', ':3', '"tset"'],
-    ['a row without a split', 'path,label,split\n../img/1.png,a,train\n../img/2.png,b,\n', 'DATA_CSV_SPLIT', ':3', 'without a split'],
+    [
+      'a row without a split',
+      'path,label,split\n../img/1.png,a,train\n../img/2.png,b,\n',
+      'DATA_CSV_SPLIT',
+      ':3',
+      'without a split',
+    ],
     ['a missing file', 'path,label\n../img/1.png,a\n../img/no.png,b\n', 'DATA_FILE_MISSING', ':3', '"../img/no.png"'],
     ['no label', 'path,label\n../img/1.png,\n', 'DATA_CSV', ':2', 'without a label'],
     ['one label', 'path,label\n../img/1.png,a\n../img/2.png,a\n', 'DATA_ONE_CLASS', '', '"a"'],
-    ['a label that train lacks', 'path,label,split\n../img/1.png,a,train\n../img/2.png,b,test\n', 'DATA_CLASSES_DIFFER', '', '"b" of test'],
+    [
+      'a label that train lacks',
+      'path,label,split\n../img/1.png,a,train\n../img/2.png,b,test\n',
+      'DATA_CLASSES_DIFFER',
+      '',
+      '"b" of test',
+    ],
   ])('refuses %s', async (_, text, code, line, sentence) => {
     const csv = withCsv(text);
     const error = await errorOf(() => readListing(csv));
@@ -54,6 +66,9 @@ describe('readListing of a CSV', () => {
 
   it('refuses an originals.csv without groups', async () => {
     const root = folderOf(['a/1.png', 'b/1.png', ['originals.csv', 'class,file\na,1.png\n']]);
-    expect(await errorOf(() => readListing(root))).toMatchObject({ code: 'DATA_CSV_COLUMNS', where: join(root, 'originals.csv') });
+    expect(await errorOf(() => readListing(root))).toMatchObject({
+      code: 'DATA_CSV_COLUMNS',
+      where: join(root, 'originals.csv'),
+    });
   });
 });
