@@ -175,6 +175,14 @@ export const conv = defineOp<ConvAttrs>('conv', {
     }
     return [y];
   },
+  absorb(graph, node, [x, w, bias], { scale, shift }) {
+    if (!w.constant || (bias && !bias.constant)) return null;
+    const perFilter = elementCount(w.constant.shape.slice(1));
+    const weight = Float64Array.from(w.constant.data, (value, i) => Math.fround(value * scale.data[Math.floor(i / perFilter)]));
+    const moved = Float64Array.from(shift.data, (value, k) => Math.fround(value + (bias?.constant?.data[k] ?? 0) * scale.data[k]));
+    const inputs = [x, graph.constant({ ...w.constant, data: weight }, w.name), graph.constant(ndarray(shift.shape, moved))];
+    return graph.add(node.op, inputs, node.attrs)[0];
+  },
   samples: () =>
     geometries.flatMap(({ name, x, w, attrs }) => [
       { name, inputs: [wave(x), wave(w, 2)], attrs },

@@ -6,6 +6,9 @@ import * as conv from './conv.ts';
 import * as elementwise from './elementwise.ts';
 import * as gather from './gather.ts';
 import * as linear from './linear.ts';
+import * as batchNorm from './norm-batch.ts';
+import * as groupNorm from './norm-group.ts';
+import * as layerNorm from './norm-layer.ts';
 import * as reduce from './reduce.ts';
 import * as resize from './resize.ts';
 import * as shape from './shape.ts';
@@ -24,6 +27,9 @@ const families = {
   elementwise,
   conv,
   gather,
+  batchNorm,
+  groupNorm,
+  layerNorm,
   linear,
   reduce,
   resize,

@@ -59,7 +59,11 @@ type plusDigits<A extends Digits, B extends Digits, Carry extends Digit = 0, Out
     : plusDigits<[1], B, 0, Out>;
 
 /** `[digit, borrow]` of X − Y − Borrow. */
-type borrow<X extends Digit, Y extends Digit, Borrow extends Digit> = Ones[X] extends [...Ones[Y], ...Ones[Borrow], ...infer Left extends Unary]
+type borrow<X extends Digit, Y extends Digit, Borrow extends Digit> = Ones[X] extends [
+  ...Ones[Y],
+  ...Ones[Borrow],
+  ...infer Left extends Unary,
+]
   ? [Left['length'], 0]
   : [...Ones[9], 1, ...Ones[X]] extends [...Ones[Y], ...Ones[Borrow], ...infer Left extends Unary]
     ? [Left['length'], 1]
@@ -178,8 +182,5 @@ export type remainder<A extends Dim, B extends Dim> = B extends 1
       : numberOf<divideDigits<digits<A>, digits<B>>[1]>;
 
 /** A < B; `boolean` where that is not known. */
-export type isLess<A extends Dim, B extends Dim> = noLiteral<A, B> extends true
-  ? boolean
-  : [minusDigits<digits<A>, digits<B>>] extends [never]
-    ? true
-    : false;
+export type isLess<A extends Dim, B extends Dim> =
+  noLiteral<A, B> extends true ? boolean : [minusDigits<digits<A>, digits<B>>] extends [never] ? true : false;

@@ -1,6 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { difference, isLess, product, quotient, sum } from './arithmetic.ts';
-import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, ShapeError } from './mistake.ts';
+import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, ShapeError, unranked } from './mistake.ts';
 
 /**
  * The axis counted from the start: −1 is the last one. never where there is no such axis, `number` where that is not known.
@@ -16,8 +16,11 @@ export type axisOf<S extends Shape, Axis extends number> = number extends Axis
         : never;
 
 /** Mistake: `concat: axis 4 is out of range for [N,32,56,56]`. */
-type outOfRange<Op extends string, S extends Shape, Axis extends number> =
-  ShapeError<`${Op}: axis ${Axis} is out of range for ${formatShape<S>}`>;
+type outOfRange<
+  Op extends string,
+  S extends Shape,
+  Axis extends number,
+> = ShapeError<`${Op}: axis ${Axis} is out of range for ${formatShape<S>}`>;
 
 /** A shape of as many axes, of whose sizes nothing is known. */
 type anySizes<S extends Shape> = { -readonly [I in keyof S]: Dim };
@@ -33,7 +36,7 @@ type replaced<S extends Shape, I extends number, Size extends Dim> = number exte
  */
 export type reduceShape<Op extends string, S extends Shape, Axes, KeepDims extends boolean = false> = S extends Shape
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? unranked<S>
     : Axes extends undefined
       ? reduced<S, `${number}`, KeepDims>
       : Axes extends number
@@ -43,7 +46,12 @@ export type reduceShape<Op extends string, S extends Shape, Axes, KeepDims exten
           : Dim[]
   : never;
 
-type reduceList<Op extends string, S extends Shape, Axes extends readonly number[], KeepDims extends boolean> = number extends Axes[number]
+type reduceList<
+  Op extends string,
+  S extends Shape,
+  Axes extends readonly number[],
+  KeepDims extends boolean,
+> = number extends Axes[number]
   ? KeepDims extends true
     ? anySizes<S>
     : Dim[]
@@ -85,7 +93,7 @@ type dropped<S extends Shape, Keys extends string, Seen extends 1[] = [], Out ex
  */
 export type transposeShape<S extends Shape, Perm extends readonly number[]> = S extends Shape
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? unranked<S>
     : number extends Perm[number]
       ? anySizes<S>
       : isPermutation<S, Perm> extends true
@@ -111,7 +119,7 @@ export type concatShape<Shapes extends readonly Shape[], Axis extends number> = 
 ]
   ? First extends Shape
     ? isUnranked<First> extends true
-      ? Dim[]
+      ? unranked<First>
       : axisOf<First, Axis> extends infer I extends number
         ? [I] extends [never]
           ? outOfRange<'concat', First, Axis>
@@ -123,11 +131,13 @@ export type concatShape<Shapes extends readonly Shape[], Axis extends number> = 
   : joinedArray<Shapes[number], Axis>;
 
 type joinedArray<S extends Shape, Axis extends number> = S extends Shape
-  ? axisOf<S, Axis> extends infer I extends number
-    ? [I] extends [never]
-      ? outOfRange<'concat', S, Axis>
-      : replaced<S, I, number>
-    : never
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : axisOf<S, Axis> extends infer I extends number
+      ? [I] extends [never]
+        ? outOfRange<'concat', S, Axis>
+        : replaced<S, I, number>
+      : never
   : never;
 
 /** `Size`: the sizes along axis `I` added up so far. */
@@ -137,7 +147,9 @@ type joined<First extends Shape, Rest extends readonly Shape[], I extends number
 ]
   ? Next extends Shape
     ? isUnranked<Next> extends true
-      ? joined<First, Others, I, number>
+      ? Next extends ShapeError
+        ? unranked<Next>
+        : joined<First, Others, I, number>
       : First['length'] extends Next['length']
         ? differing<First, Next, `${I}`> extends infer Wrong
           ? [Wrong] extends [never]
@@ -160,15 +172,8 @@ type differing<A extends Shape, B extends Shape, Key extends string, Seen extend
       : Seen['length']
   : never;
 
-type agrees<X extends Dim, Y extends Dim> = isOpen<X> extends true
-  ? true
-  : isOpen<Y> extends true
-    ? true
-    : [X] extends [Y]
-      ? true
-      : [Y] extends [X]
-        ? true
-        : false;
+type agrees<X extends Dim, Y extends Dim> =
+  isOpen<X> extends true ? true : isOpen<Y> extends true ? true : [X] extends [Y] ? true : [Y] extends [X] ? true : false;
 
 /**
  * Shapes of the parts of x cut along `Axis` into `Sizes`.
@@ -176,7 +181,9 @@ type agrees<X extends Dim, Y extends Dim> = isOpen<X> extends true
  */
 export type splitShape<S extends Shape, Sizes extends readonly number[], Axis extends number> = S extends Shape
   ? isUnranked<S> extends true
-    ? { -readonly [P in keyof Sizes]: Dim[] }
+    ? S extends ShapeError
+      ? unranked<S>
+      : { -readonly [P in keyof Sizes]: Dim[] }
     : axisOf<S, Axis> extends infer I extends number
       ? [I] extends [never]
         ? outOfRange<'split', S, Axis>
@@ -199,9 +206,15 @@ type total<Sizes extends readonly number[], Sum extends Dim = 0> = Sizes extends
  * Shape of x from `Start` to `End` (excluded; negative ones count from the end, what is beyond is cut) along `Axis`, every `Step`th element.
  * Mistakes: `slice: axis 4 is out of range for [N,48,7,7]`, `slice: from 5 to 5 there is nothing in axis 1 of [N,48,7,7]`.
  */
-export type sliceShape<S extends Shape, Axis extends number, Start extends number, End extends number, Step extends number = 1> = S extends Shape
+export type sliceShape<
+  S extends Shape,
+  Axis extends number,
+  Start extends number,
+  End extends number,
+  Step extends number = 1,
+> = S extends Shape
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? unranked<S>
     : axisOf<S, Axis> extends infer I extends number
       ? [I] extends [never]
         ? outOfRange<'slice', S, Axis>
@@ -229,17 +242,18 @@ type bound<At extends number, Size extends Dim> = number extends At
           : At;
 
 /** ⌈(To − From) / Step⌉; never where it is not positive. */
-type count<From extends Dim, To extends Dim, Step extends number> = isLess<From, To> extends infer Any
-  ? boolean extends Any
-    ? number
-    : Any extends true
-      ? `${Step}` extends `-${string}`
-        ? number
-        : sum<quotient<difference<difference<To, From>, 1>, Step>, 1>
-      : `${Step}` extends `-${string}`
-        ? number
-        : never
-  : never;
+type count<From extends Dim, To extends Dim, Step extends number> =
+  isLess<From, To> extends infer Any
+    ? boolean extends Any
+      ? number
+      : Any extends true
+        ? `${Step}` extends `-${string}`
+          ? number
+          : sum<quotient<difference<difference<To, From>, 1>, Step>, 1>
+        : `${Step}` extends `-${string}`
+          ? number
+          : never
+    : never;
 
 /**
  * Shape of x with `Pads` around it: counts before each axis, then after each axis.
@@ -247,7 +261,7 @@ type count<From extends Dim, To extends Dim, Step extends number> = isLess<From,
  */
 export type padShape<S extends Shape, Pads extends readonly number[]> = S extends Shape
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? unranked<S>
     : number extends Pads['length']
       ? anySizes<S>
       : Pads['length'] extends product<S['length'], 2>
@@ -255,10 +269,13 @@ export type padShape<S extends Shape, Pads extends readonly number[]> = S extend
         : ShapeError<`pad: pads [${formatDims<Pads, ','>}] do not fit ${formatShape<S>}`>
   : never;
 
-type padded<S extends Shape, Pads extends readonly number[], Rank extends number, I extends 1[] = [], Out extends Shape = []> = S extends readonly [
-  infer D extends Dim,
-  ...infer Rest extends Shape,
-]
+type padded<
+  S extends Shape,
+  Pads extends readonly number[],
+  Rank extends number,
+  I extends 1[] = [],
+  Out extends Shape = [],
+> = S extends readonly [infer D extends Dim, ...infer Rest extends Shape]
   ? padded<Rest, Pads, Rank, [...I, 1], [...Out, sum<D, sum<Pads[I['length']], Pads[sum<I['length'], Rank> & number]>>]>
   : Out;
 
@@ -268,7 +285,7 @@ type padded<S extends Shape, Pads extends readonly number[], Rank extends number
  */
 export type gatherShape<S extends Shape, Indices extends Shape, Axis extends number> = S extends Shape
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? unranked<S>
     : axisOf<S, Axis> extends infer I extends number
       ? [I] extends [never]
         ? outOfRange<'gather', S, Axis>

@@ -1,5 +1,5 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
-import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, ShapeError } from './mistake.ts';
+import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, lost, ShapeError, unranked } from './mistake.ts';
 
 /**
  * Shape of an element-wise operator of two tensors by numpy's rules: aligned at the right, sizes equal or 1. A named dimension fits itself
@@ -12,9 +12,9 @@ export type broadcastShape<Op extends string, A extends Shape, B extends Shape> 
 
 type broadcastPair<Op extends string, A extends Shape, B extends Shape> = B extends Shape
   ? isUnranked<A> extends true
-    ? Dim[]
+    ? unranked<A>
     : isUnranked<B> extends true
-      ? Dim[]
+      ? unranked<B>
       : orMistake<broadcastDims<A, B>, `${Op}: ${formatShape<A>} and ${formatShape<B>} have different shapes`>
   : never;
 
@@ -33,23 +33,24 @@ type broadcastDims<A extends Shape, B extends Shape, Out extends Shape = []> = A
     : [...A, ...Out]
   : [...B, ...Out];
 
-type broadcastDim<A extends Dim, B extends Dim> = isOpen<A> extends true
-  ? isOpen<B> extends true
-    ? A | B
-    : B extends 1
-      ? A
-      : B
-  : isOpen<B> extends true
-    ? A extends 1
-      ? B
-      : A
-    : A extends B
-      ? A
-      : A extends 1
+type broadcastDim<A extends Dim, B extends Dim> =
+  isOpen<A> extends true
+    ? isOpen<B> extends true
+      ? A | B
+      : B extends 1
+        ? A
+        : B
+    : isOpen<B> extends true
+      ? A extends 1
         ? B
-        : B extends 1
-          ? A
-          : never;
+        : A
+      : A extends B
+        ? A
+        : A extends 1
+          ? B
+          : B extends 1
+            ? A
+            : never;
 
 /**
  * Shape of a matrix product of a […,M,K] and b […,K,N]: […,M,N], the leading axes broadcast.
@@ -63,38 +64,38 @@ type matmulPair<A extends Shape, B extends Shape> = B extends Shape
       ? contracts<K, L> extends false
         ? ShapeError<`matmul: ${formatShape<A>} and ${formatShape<B>} do not match: ${formatDims<[K], ''>} against ${formatDims<[L], ''>}`>
         : broadcastDims<ALead, BLead> extends infer Lead extends Shape
-          ? orMistake<[Lead] extends [never] ? never : [...Lead, M, N], `matmul: ${formatShape<A>} and ${formatShape<B>} have different shapes`>
+          ? orMistake<
+              [Lead] extends [never] ? never : [...Lead, M, N],
+              `matmul: ${formatShape<A>} and ${formatShape<B>} have different shapes`
+            >
           : never
-      : Dim[]
-    : Dim[]
+      : unranked<B>
+    : unranked<A>
   : never;
 
-type contracts<K extends Dim, L extends Dim> = isOpen<K> extends true
-  ? true
-  : isOpen<L> extends true
-    ? true
-    : [K] extends [L]
-      ? true
-      : [L] extends [K]
-        ? true
-        : false;
+type contracts<K extends Dim, L extends Dim> =
+  isOpen<K> extends true ? true : isOpen<L> extends true ? true : [K] extends [L] ? true : [L] extends [K] ? true : false;
 
 /** Shape of a fully connected layer on x […,in] with `Units` outputs: […,Units]. */
 export type linearShape<S extends Shape, Units extends Dim> = S extends readonly [...infer Lead extends Shape, Dim]
   ? isUnranked<S> extends true
-    ? Dim[]
+    ? lost<S>
     : [...Lead, Units]
-  : Dim[];
+  : lost<S>;
 
 /**
  * `A`, where `B` is the same shape as far as both are known: for a result that is known to keep a shape, inside a generic function.
  * Mistake: `Op: [N,32,56,56] and [N,64,56,56] have different shapes`.
  */
-export type sameShape<Op extends string, A extends Shape, B extends Shape> = A extends Shape ? anyThatFits<samePair<Op, A, B>> : never;
+export type sameShape<Op extends string, A extends Shape, B extends Shape> = A extends Shape
+  ? anyThatFits<samePair<Op, A, B>>
+  : never;
 
 type samePair<Op extends string, A extends Shape, B extends Shape> = B extends Shape
   ? isUnranked<B> extends true
-    ? A
+    ? B extends ShapeError
+      ? unranked<B>
+      : A
     : isUnranked<A> extends true
       ? A
       : A['length'] extends B['length']

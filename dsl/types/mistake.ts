@@ -10,7 +10,7 @@
  * `fitting` turns the parameter's type into the sentence, so that the editor says
  *   Argument of type 'Tensor<["N", 64, 56, 56]>' is not assignable to parameter of type
  *   '"add: [N,32,56,56] and [N,64,56,56] have different shapes"'.
- * and `made` turns the result of a mistake into a shape of which nothing is known, so that one mistake is one error.
+ * and `made` gives the result of a mistake a shape of which nothing is known, so that it is not followed by others.
  */
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 
@@ -46,11 +46,31 @@ type certain<Answer> = [Answer] extends [Valid] ? 'accepted' : any;
 type settled<Certain> = Certain extends 'accepted' ? 'accepted' : string;
 type outcome<Settled> = Settled extends 'accepted' ? 'accepted' : 'refused';
 
-/** The shape of a result: a rule's answer, or a shape of which nothing is known in place of a ShapeError. */
-export type made<Answer> = Answer extends Shape ? Answer : Dim[];
+/**
+ * The shape of a result: a rule's answer; in place of a ShapeError a shape of which nothing is known but the sentence. So a mistake inside a
+ * generic function, which is known only where the function is called, is shown by the next operator that takes its result (and a mistake that
+ * was shown already once more, in the same expression mostly; then no more).
+ */
+export type made<Answer> = Answer extends Shape ? Answer : Answer extends Repeated ? Dim[] : Dim[] & Answer;
 
 /** The shapes of several results, like {@link made}. */
-export type madeAll<Answer> = Answer extends readonly Shape[] ? Answer : Dim[][];
+export type madeAll<Answer> = Answer extends readonly Shape[] ? Answer : made<Answer>[];
+
+/** A mistake that an operator before has made. */
+interface Repeated {
+  readonly [repeated]: true;
+}
+declare const repeated: unique symbol;
+
+/** The shape of the result of an operator that has no mistakes of its own, for an input of unknown rank. */
+export type lost<S extends Shape> = S extends ShapeError ? S : Dim[];
+
+/** A rule's answer to an input of unknown rank: its mistake, if that is why. */
+export type unranked<S extends Shape> = Dim[] extends S
+  ? Dim[]
+  : S extends ShapeError<infer Sentence>
+    ? ShapeError<Sentence> & Repeated
+    : Dim[];
 
 /**
  * A rule's answers for the members of a union, of which one that fits is enough: `b` of `add(a, b)` may have been made by the same

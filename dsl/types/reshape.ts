@@ -1,6 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { product, quotient, remainder } from './arithmetic.ts';
-import type { formatShape, isOpen, isUnranked, ShapeError } from './mistake.ts';
+import type { formatShape, isOpen, isUnranked, ShapeError, unranked } from './mistake.ts';
 
 /**
  * Shape of `reshape(x, Target)`: sizes, names that x has, and at most one −1 for whatever is left.
@@ -8,9 +8,11 @@ import type { formatShape, isOpen, isUnranked, ShapeError } from './mistake.ts';
  */
 export type reshapeShape<S extends Shape, Target extends Shape> = S extends Shape
   ? isUnranked<Target> extends true
-    ? Dim[]
+    ? unranked<S>
     : isUnranked<S> extends true
-      ? fill<Target, Dim>
+      ? S extends ShapeError
+        ? unranked<S>
+        : fill<Target, Dim>
       : hasOpen<S> extends true
         ? fill<Target, number>
         : hasOpen<Target> extends true
@@ -37,10 +39,15 @@ type reshaped<S extends Shape, Target extends Shape, Left extends Shape, Foreign
       : mismatch<S, Target>
   : mismatch<S, Target>;
 
-type mismatch<S extends Shape, Target extends Shape> =
-  ShapeError<`reshape: ${formatShape<S>} does not have the elements of ${formatShape<Target>}`>;
-type joins<S extends Shape, Target extends Shape, Name extends Dim> =
-  ShapeError<`reshape: ${formatShape<S>} to ${formatShape<Target>} would join ${Name} with another size`>;
+type mismatch<
+  S extends Shape,
+  Target extends Shape,
+> = ShapeError<`reshape: ${formatShape<S>} does not have the elements of ${formatShape<Target>}`>;
+type joins<
+  S extends Shape,
+  Target extends Shape,
+  Name extends Dim,
+> = ShapeError<`reshape: ${formatShape<S>} to ${formatShape<Target>} would join ${Name} with another size`>;
 
 /** `Target` with `Size` in place of −1. */
 type fill<Target extends Shape, Size extends Dim> = { -readonly [I in keyof Target]: Target[I] extends -1 ? Size : Target[I] };
@@ -64,18 +71,24 @@ type names<S extends Shape, Found extends Shape = []> = S extends readonly [infe
 type without<A extends Shape, B extends Shape> = B extends readonly [infer D extends Dim, ...infer Rest extends Shape]
   ? without<withoutOne<A, D>, Rest>
   : A;
-type withoutOne<A extends Shape, D extends Dim, Kept extends Shape = []> = A extends readonly [infer H extends Dim, ...infer T extends Shape]
+type withoutOne<A extends Shape, D extends Dim, Kept extends Shape = []> = A extends readonly [
+  infer H extends Dim,
+  ...infer T extends Shape,
+]
   ? H extends D
     ? [...Kept, ...T]
     : withoutOne<T, D, [...Kept, H]>
   : Kept;
 
 /** Shape of `flatten(x)`: the first axis, and all others as one. */
-export type flattenShape<S extends Shape> = isUnranked<S> extends true
-  ? [Dim, Dim]
-  : S extends readonly [infer N extends Dim, ...infer Rest extends Shape]
-    ? [N, productOf<Rest>]
-    : Dim[];
+export type flattenShape<S extends Shape> =
+  isUnranked<S> extends true
+    ? S extends ShapeError
+      ? S
+      : [Dim, Dim]
+    : S extends readonly [infer N extends Dim, ...infer Rest extends Shape]
+      ? [N, productOf<Rest>]
+      : Dim[];
 
 type productOf<S extends Shape, Count extends Dim = 1> = S extends readonly [infer D extends Dim, ...infer Rest extends Shape]
   ? productOf<Rest, product<Count, D>>

@@ -1,6 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { difference, isLess, product, quotient, remainder, sum } from './arithmetic.ts';
-import type { formatDims, formatShape, isOpen, isUnranked, ShapeError } from './mistake.ts';
+import type { formatDims, formatShape, isOpen, isUnranked, lost, ShapeError, unranked } from './mistake.ts';
 
 /** One number for all map axes, or one for each. */
 export type PerAxis = number | readonly [number] | readonly [number, number];
@@ -62,18 +62,25 @@ type padAlong<Pad, I extends number, Rank extends number> = Pad extends number
 type reach<Kernel extends Dim, Dilation extends Dim> = sum<product<Dilation, difference<Kernel, 1>>, 1>;
 
 /** ⌊(Padded − Reach) / Stride⌋ + 1; never where the window does not fit. */
-type positions<Padded extends Dim, Reach extends Dim, Stride extends Dim> = isLess<Padded, Reach> extends true
-  ? never
-  : sum<quotient<difference<Padded, Reach>, Stride>, 1>;
+type positions<Padded extends Dim, Reach extends Dim, Stride extends Dim> =
+  isLess<Padded, Reach> extends true ? never : sum<quotient<difference<Padded, Reach>, Stride>, 1>;
 
 /** ⌈Size / Stride⌉. */
-type positionsSame<Size extends Dim, Stride extends Dim> = Stride extends 1 ? Size : quotient<sum<Size, difference<Stride, 1>>, Stride>;
+type positionsSame<Size extends Dim, Stride extends Dim> = Stride extends 1
+  ? Size
+  : quotient<sum<Size, difference<Stride, 1>>, Stride>;
 
 /** Where a window of size `K`, stride `T`, padding `P` and dilation `D` goes over the axes of `Map`; never where it does not fit. */
-type slide<Map extends Shape, K, T, P, D, Rank extends number, I extends 1[] = [], Out extends Shape = []> = Map extends readonly [
-  infer Size extends Dim,
-  ...infer Rest extends Shape,
-]
+type slide<
+  Map extends Shape,
+  K,
+  T,
+  P,
+  D,
+  Rank extends number,
+  I extends 1[] = [],
+  Out extends Shape = [],
+> = Map extends readonly [infer Size extends Dim, ...infer Rest extends Shape]
   ? slideAxis<Size, along<K, I['length']>, along<T, I['length']>, P, along<D, I['length']>, Rank, I['length']> extends infer To
     ? [To] extends [never]
       ? never
@@ -83,12 +90,20 @@ type slide<Map extends Shape, K, T, P, D, Rank extends number, I extends 1[] = [
     : never
   : Out;
 
-type slideAxis<Size extends Dim, K extends Dim, T extends Dim, P, D extends Dim, Rank extends number, I extends number> = P extends 'same'
-  ? positionsSame<Size, T>
-  : positions<sum<Size, padAlong<P, I, Rank>>, reach<K, D>, T>;
+type slideAxis<
+  Size extends Dim,
+  K extends Dim,
+  T extends Dim,
+  P,
+  D extends Dim,
+  Rank extends number,
+  I extends number,
+> = P extends 'same' ? positionsSame<Size, T> : positions<sum<Size, padAlong<P, I, Rank>>, reach<K, D>, T>;
 
 /** The map after a window, or that the window does not fit. */
-type windowMap<Op extends string, Map extends Shape, K, T, P, D> = [slide<Map, K, T, P, D, Map['length']>] extends [infer To extends Shape]
+type windowMap<Op extends string, Map extends Shape, K, T, P, D> = [slide<Map, K, T, P, D, Map['length']>] extends [
+  infer To extends Shape,
+]
   ? [To] extends [never]
     ? ShapeError<`${Op}: kernel ${formatDims<reaches<Map, K, D>, 'x'>} does not fit the padded input ${formatDims<padded<Map, P>, 'x'>}`>
     : To
@@ -153,9 +168,8 @@ type mapShape<Op extends string, S extends Shape, Filters, Kernel, Stride, Pad, 
     : wrongRank<Op, S>
   : wrongRank<Op, S>;
 
-type wrongRank<Op extends string, S extends Shape> = isUnranked<S> extends true
-  ? Dim[]
-  : ShapeError<`${Op}: takes [N,C,L] or [N,C,H,W], got ${formatShape<S>}`>;
+type wrongRank<Op extends string, S extends Shape> =
+  isUnranked<S> extends true ? unranked<S> : ShapeError<`${Op}: takes [N,C,L] or [N,C,H,W], got ${formatShape<S>}`>;
 
 /** That the groups do not divide the channels; never where they do. */
 type ungrouped<Op extends string, C extends Dim, Filters, Groups> = Groups extends 1
@@ -170,13 +184,14 @@ type ungrouped<Op extends string, C extends Dim, Filters, Groups> = Groups exten
         : never
     : never;
 
-type divides<Groups extends number, C extends Dim> = remainder<C, Groups> extends infer Left extends number
-  ? isOpen<Left> extends true
-    ? true
-    : Left extends 0
+type divides<Groups extends number, C extends Dim> =
+  remainder<C, Groups> extends infer Left extends number
+    ? isOpen<Left> extends true
       ? true
-      : false
-  : true;
+      : Left extends 0
+        ? true
+        : false
+    : true;
 
 /** Shape of a group norm of x [N,C,…]: that of x. Mistake: `groupNorm: 48 channels are not divisible by 32 groups`. */
 export type groupNormShape<S extends Shape, Groups extends number> = S extends readonly [Dim, infer C extends Dim, ...Dim[]]
@@ -185,7 +200,9 @@ export type groupNormShape<S extends Shape, Groups extends number> = S extends r
       ? S
       : ShapeError<Sentence>
     : never
-  : S;
+  : isUnranked<S> extends true
+    ? unranked<S>
+    : S;
 
 /** Shape of a pooling over the whole map of x [N,C,…]: [N,C,1,…], or [N,C] where `KeepDims` is false. */
 export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = S extends readonly [
@@ -196,7 +213,7 @@ export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = 
   ? KeepDims extends true
     ? [N, C, ...{ [I in keyof Map]: 1 }]
     : [N, C]
-  : Dim[];
+  : lost<S>;
 
 /** Where a resize goes: factors, or sizes, one number for all map axes or one for each. */
 export type ResizeTarget = { readonly scale: PerAxis } | { readonly size: PerAxis };

@@ -50,7 +50,7 @@ export async function decodeFile(path: string, size: number): Promise<Uint8Array
  *
  * Other kinds of picture are converted: grey, CMYK and colour profiles to sRGB, 16 bits to 8, transparent parts laid on black (the colour that augmentation
  * fills with), an EXIF orientation applied, of several frames or pages the first taken. Resizing is bilinear, over a triangle as wide as the reduction when
- * shrinking, so nothing is skipped (PIL's BILINEAR).
+ * shrinking, so nothing is skipped (PIL's BILINEAR; the outermost pixels can differ from PIL's by a few levels).
  *
  * @param where the file's name for errors
  * @throws IMAGE_EMPTY, IMAGE_FORMAT, IMAGE_DAMAGED, IMAGE_TOO_SMALL, IMAGE_TOO_LARGE

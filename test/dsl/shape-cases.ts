@@ -74,10 +74,19 @@ export type Conv = [
   expect<equal<t.convShape<Dim[], { filters: 8; kernel: 3 }>, Dim[]>>,
   expect<equal<t.convShape<Map | Image, { filters: 8; kernel: 1 }>, ['N', 8, 56, 56] | ['N', 8, 224, 224]>>,
   expect<says<t.convShape<['N', 3, 4, 4], { filters: 8; kernel: 7 }>, 'conv: kernel 7x7 does not fit the padded input 4x4'>>,
-  expect<says<t.convShape<['N', 3, 4, 9], { filters: 8; kernel: 3; dilation: 4; pad: 1 }>, 'conv: kernel 9x9 does not fit the padded input 6x11'>>,
+  expect<
+    says<
+      t.convShape<['N', 3, 4, 9], { filters: 8; kernel: 3; dilation: 4; pad: 1 }>,
+      'conv: kernel 9x9 does not fit the padded input 6x11'
+    >
+  >,
   expect<says<t.convShape<['N', 3, 4], { filters: 8; kernel: 7 }>, 'conv: kernel 7 does not fit the padded input 4'>>,
-  expect<says<t.convShape<['N', 48, 4, 4], { filters: 32; kernel: 1; groups: 32 }>, 'conv: 48 channels are not divisible by 32 groups'>>,
-  expect<says<t.convShape<Map, { filters: 48; kernel: 1; groups: 32 }>, 'conv: 48 output channels are not divisible by 32 groups'>>,
+  expect<
+    says<t.convShape<['N', 48, 4, 4], { filters: 32; kernel: 1; groups: 32 }>, 'conv: 48 channels are not divisible by 32 groups'>
+  >,
+  expect<
+    says<t.convShape<Map, { filters: 48; kernel: 1; groups: 32 }>, 'conv: 48 output channels are not divisible by 32 groups'>
+  >,
   expect<says<t.convShape<['N', 32], { filters: 48; kernel: 1 }>, 'conv: takes [N,C,L] or [N,C,H,W], got [N,32]'>>,
 ];
 
@@ -117,7 +126,12 @@ export type Broadcast = [
   expect<says<t.broadcastShape<'mul', ['N', 2, number], [3, 1]>, 'mul: [N,2,?] and [3,1] have different shapes'>>,
   // unions: each member of the first must find one of the second
   expect<equal<t.broadcastShape<'add', ['N', 2] | ['N', 3], ['N', 2] | ['N', 3]>, ['N', 2] | ['N', 3]>>,
-  expect<equal<t.broadcastShape<'add', ['N', 2] | ['N', 3], ['N', 2]>, ['N', 2] | t.ShapeError<'add: [N,3] and [N,2] have different shapes'>>>,
+  expect<
+    equal<
+      t.broadcastShape<'add', ['N', 2] | ['N', 3], ['N', 2]>,
+      ['N', 2] | t.ShapeError<'add: [N,3] and [N,2] have different shapes'>
+    >
+  >,
   expect<equal<t.sameShape<'add', Map, ['N', number, 56, 56]>, Map>>,
   expect<says<t.sameShape<'add', Map, ['N', 32, 1, 1]>, 'add: [N,32,56,56] and [N,32,1,1] have different shapes'>>,
 ];

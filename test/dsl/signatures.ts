@@ -81,7 +81,11 @@ export function maxPool(x: Tensor, { kernel, stride = kernel, pad = 0 }: PoolWin
   const rank = x.shape.length - 2;
   const list = (value: number | readonly number[]) => (typeof value === 'number' ? new Array<number>(rank).fill(value) : value);
   const pads = list(pad as number | readonly number[]);
-  return apply('maxPool', [x], { kernel: list(kernel), strides: list(stride), pads: pads.length === rank ? [...pads, ...pads] : pads });
+  return apply('maxPool', [x], {
+    kernel: list(kernel),
+    strides: list(stride),
+    pads: pads.length === rank ? [...pads, ...pads] : pads,
+  });
 }
 
 export function globalAveragePool<X extends Tensor>(x: X): Tensor<globalPoolShape<X['shape']>, X['dtype']>;
@@ -190,7 +194,10 @@ export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
   return apply('gather', [x, indices], { axis });
 }
 
-export function oneHot<X extends Tensor, Depth extends number>(x: X, depth: Depth): Tensor<oneHotShape<X['shape'], Depth>, 'float32'>;
+export function oneHot<X extends Tensor, Depth extends number>(
+  x: X,
+  depth: Depth,
+): Tensor<oneHotShape<X['shape'], Depth>, 'float32'>;
 export function oneHot(x: Tensor, depth: number): Tensor {
   return dsl.oneHot(x, depth);
 }

@@ -1,0 +1,137 @@
+import { createHash } from 'node:crypto';
+import { resolve } from 'node:path';
+import type { Command } from 'commander';
+import { layOut } from '../compiler/artifacts/table.ts';
+import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
+import { portable } from '../compiler/emit/lowering.ts';
+import type { NDArray } from '../compiler/ir/ndarray.ts';
+import type { Program } from '../compiler/ir/program.ts';
+import type { Dim } from '../compiler/ir/types.ts';
+import type { Manifest } from '../contract/manifest.ts';
+import { loadWeights, unpackState } from '../runtime/checkpoint.ts';
+import { serializeSafetensors } from '../runtime/safetensors.ts';
+import type { TensorData } from '../runtime/tensor.ts';
+import { placeBuild } from './build-files.ts';
+import { usageError } from './failure.ts';
+import { addModelFlags, example, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
+import { graphText, lowerings, printable } from './graph-text.ts';
+import { bytes, duration } from './quantity.ts';
+import { checkSessions } from './session-check.ts';
+import { textTable } from './text-table.ts';
+
+/** Newest opset whose operators the lowerings know. */
+const newestOpset = 25;
+
+interface BuildFlags extends ModelFlags {
+  readonly out: string;
+  readonly weights?: string;
+  readonly input: 'float32' | 'uint8';
+  readonly opset: number;
+  readonly batch: Dim;
+  readonly seed: number;
+  readonly classes?: string[];
+  readonly printIr?: (typeof printable)[number] | true;
+  readonly explain?: boolean;
+}
+
+/** `ddrc build [MODEL] --out DIR`: compiles a model to ONNX files with their manifest. */
+export function addBuild(program: Command): void {
+  const command = program
+    .command('build')
+    .description('compile a model to ONNX: inference (model), training (step, grad, eval), initial weights and manifest.json')
+    .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
+    .requiredOption('--out <folder>', 'where the files go; the folder is made if need be');
+  addModelFlags(command)
+    .option('--weights <file>', 'safetensors file of parameters in place of the initialisers')
+    .option('--classes <a,b,c>', "names of the classes; sets the model's option classes to their number", list)
+    .option(
+      '--input <type>',
+      'what model.onnx takes: float32 [N,3,S,S] in [0,1], or uint8 [N,S,S,3]',
+      oneOf('float32', 'uint8'),
+      'float32',
+    )
+    .option('--opset <n>', `ONNX opset, 13 to ${newestOpset}`, wholeNumber(13, newestOpset), portable.opset)
+    .option('--batch <n>', 'batch size; N leaves it open', batchSize, 'N')
+    .option('--seed <n>', 'seed of the initial weights', wholeNumber(0), 0)
+    .option('--print-ir [graph]', `print the graph of ${printable.join(', ')} (default: model) to stdout`, oneOf(...printable))
+    .option('--explain', 'show which ONNX form each operator was written in')
+    .addHelpText('after', example('ddrc build models/ddrnet.ts --out build/ddrnet --option csab=false --size 96'))
+    .action(build);
+}
+
+async function build(path: string | undefined, flags: BuildFlags): Promise<void> {
+  const started = performance.now();
+  const program = await openProgram(path, flags, { classes: flags.classes?.length });
+  checkClasses(program, flags.classes);
+  const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights);
+  const compiled = compile(program, {
+    artifacts: artifactsOf(program),
+    target: { ...portable, opset: flags.opset },
+    batch: flags.batch,
+    inferenceBatch: flags.batch,
+    weights,
+    seed: flags.seed,
+    classes: flags.classes,
+    input: flags.input,
+  });
+  const files = filesOf(compiled, weights ?? compiled.initial);
+  const out = resolve(flags.out);
+  await placeBuild(out, files, (folder) => checkSessions(folder, [...compiled.files.keys()]));
+  if (flags.printIr)
+    process.stdout.write(`${graphText(program, flags.printIr === true ? 'model' : flags.printIr, flags.batch)}\n`);
+  if (flags.explain) process.stdout.write(`${lowerings(compiled)}\n`);
+  const sizes = [...files].map(([name, content]) => [`  ${name}`, bytes(content.length)]);
+  const seconds = duration(performance.now() - started);
+  process.stdout.write(`${flags.out}\n${textTable(sizes, ['left', 'right'])}\nbuilt ${program.name} in ${seconds}\n`);
+}
+
+function batchSize(text: string): Dim {
+  return text === 'N' ? 'N' : wholeNumber(1)(text);
+}
+
+/** A model without a loss has no training files. */
+function artifactsOf(program: Program): readonly Artifact[] {
+  const { loss, parameters } = program.build({ mode: 'training', batch: 1, loss: true });
+  return loss && parameters.length > 0 ? ['model', 'step', 'grad', 'eval'] : ['model'];
+}
+
+function checkClasses(program: Program, classes: readonly string[] | undefined): void {
+  if (!classes || !program.scores) return;
+  const { outputs } = program.build({ mode: 'inference', batch: 'N', loss: false });
+  const count = outputs.get(program.scores.output)?.type.shape.at(-1);
+  if (typeof count === 'number' && count !== classes.length) {
+    throw usageError(`--classes names ${classes.length} classes, but ${program.name} gives ${count} scores`, 'build');
+  }
+}
+
+function readWeights(program: Program, path: string): Map<string, NDArray> {
+  const { parameters, statistics } = program.build({ mode: 'inference', batch: 1, loss: false });
+  const tables = { parameters: mutable(layOut(parameters)), statistics: mutable(layOut(statistics)) };
+  const flat = loadWeights(path, tables);
+  const named = [...unpackState(tables.parameters, flat.parameters), ...unpackState(tables.statistics, flat.statistics)];
+  return new Map(
+    named.map(([name, { shape, data }]) => [name, { dtype: 'float32', shape, data: Float64Array.from(data as Float32Array) }]),
+  );
+}
+
+function mutable(table: ReturnType<typeof layOut>) {
+  return table.map((entry) => ({ ...entry, shape: [...entry.shape] }));
+}
+
+/** The files by name, the manifest with the hash of every other one. */
+function filesOf({ files, manifest }: Compiled, weights: ReadonlyMap<string, NDArray>): Map<string, Uint8Array> {
+  const tensors = new Map<string, TensorData>(
+    [...weights].map(([name, { shape, data }]) => [name, { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) }]),
+  );
+  const initial = serializeSafetensors(tensors, { model: manifest.model, modelHash: manifest.modelHash });
+  const sha256 = createHash('sha256').update(initial).digest('hex');
+  const full: Manifest = {
+    ...manifest,
+    files: { ...manifest.files, 'initial.safetensors': { sha256, inputs: [], outputs: [] } },
+  };
+  return new Map([
+    ...files,
+    ['initial.safetensors', initial],
+    ['manifest.json', new TextEncoder().encode(`${JSON.stringify(full, null, 2)}\n`)],
+  ]);
+}

@@ -1,0 +1,118 @@
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { register as registerHooks } from 'node:module';
+import { basename, dirname, extname, join, resolve } from 'node:path';
+import { fileURLToPath, pathToFileURL } from 'node:url';
+import type { Program } from '../compiler/ir/program.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { suggestion } from '../diagnostics/suggest.ts';
+import { isModel, type Model } from '../dsl/model.ts';
+import { modelError, shown } from './model-error.ts';
+
+const endings = ['.ts', '.mts', '.js', '.mjs'];
+
+/** The model that commands take when none is named: DDRNet, as the package brings it. */
+export const defaultModel = fileURLToPath(new URL('../../models/ddrnet.ts', import.meta.url));
+
+/** A model and the file that it came from. */
+export interface LoadedModel {
+  readonly model: Model;
+  /** Absolute path. */
+  readonly file: string;
+}
+
+/**
+ * Loads the model that a file exports as its default. TypeScript needs no build step; `import 'ddrc'` in it means this installation.
+ * @throws DdrcError FILE_MISSING, MODEL_FILE, MODEL_SYNTAX, MODEL_IMPORT, MODEL_FAILED, MODEL_EXPORT, and what `defineModel` throws
+ */
+export async function loadModel(path = defaultModel): Promise<LoadedModel> {
+  const file = findFile(path);
+  await enableTypeScript();
+  let exported: Record<string, unknown>;
+  try {
+    exported = await import(pathToFileURL(file).href);
+  } catch (error) {
+    throw modelError(error, file);
+  }
+  return { model: modelOf(exported, file), file };
+}
+
+/**
+ * The model with its options set; exceptions of the model file's own code are located in it, here and in every graph that is built later.
+ * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID, MODEL_FAILED, MODEL_INVALID, and those of shape mistakes
+ */
+export function instantiate({ model, file }: LoadedModel, options: Readonly<Record<string, unknown>>): Program {
+  const guarded = <R>(body: () => R): R => {
+    try {
+      return body();
+    } catch (error) {
+      throw modelError(error, file);
+    }
+  };
+  const program = guarded(() => model.instantiate(options));
+  return { ...program, build: (request) => guarded(() => program.build(request)) };
+}
+
+function findFile(path: string): string {
+  const file = resolve(path);
+  const stats = statSync(file, { throwIfNoEntry: false });
+  if (!stats) {
+    const folder = dirname(file);
+    const near = existsSync(folder) ? readdirSync(folder).filter((name) => endings.includes(extname(name))) : [];
+    const close = suggestion(basename(file), near);
+    throw new DdrcError({
+      code: 'FILE_MISSING',
+      message: `there is no model file ${path}${close}`,
+      where: file,
+      hint: existsSync(folder)
+        ? `ddrc looks for a file ending in ${endings.join(', ')}, relative to the folder in which the command runs`
+        : `the folder ${folder} does not exist either`,
+    });
+  }
+  if (stats.isDirectory()) {
+    const inside = readdirSync(file).filter((name) => endings.includes(extname(name)) && !name.endsWith('.d.ts'));
+    const hint = inside.length > 0 ? `name a file in it: ${join(path, inside[0])}` : 'name a model file';
+    throw new DdrcError({ code: 'MODEL_FILE', message: `${path} is a folder, not a model file`, where: file, hint });
+  }
+  if (!endings.includes(extname(file))) {
+    throw new DdrcError({
+      code: 'MODEL_FILE',
+      message: `${path} is not a model file: it does not end in ${endings.join(', ')}`,
+      where: file,
+      hint: 'a model file is an ES module whose default export is made by defineModel',
+    });
+  }
+  return file;
+}
+
+let enabled: Promise<void> | null = null;
+
+/** Lets Node import TypeScript from now on, once in a process. */
+function enableTypeScript(): Promise<void> {
+  enabled ??= import('tsx/esm/api').then(({ register }) => {
+    // Without a tsconfig.json, so that a model means the same in every folder.
+    register({ tsconfig: false });
+    registerHooks(new URL('./resolve-ddrc.js', import.meta.url));
+  });
+  return enabled;
+}
+
+function modelOf(exported: Readonly<Record<string, unknown>>, file: string): Model {
+  if (isModel(exported.default)) return exported.default;
+  const names = Object.keys(exported);
+  const models = names.filter((name) => isModel(exported[name]));
+  const found =
+    names.length === 0
+      ? 'it exports nothing'
+      : 'default' in exported
+        ? `its default export is ${kindOf(exported.default)}`
+        : `it has no default export, only ${names.join(', ')}`;
+  const hint =
+    models.length > 0 ? `${models[0]} is a model: export default ${models[0]}` : 'write export default defineModel({ … })';
+  throw new DdrcError({ code: 'MODEL_EXPORT', message: `${shown(file)} exports no model: ${found}`, where: shown(file), hint });
+}
+
+function kindOf(value: unknown): string {
+  if (value === null || value === undefined) return String(value);
+  if (typeof value === 'function') return value.name ? `the function ${value.name}` : 'a function';
+  return typeof value === 'object' ? (Array.isArray(value) ? 'an array' : 'an object') : `the ${typeof value} ${String(value)}`;
+}

@@ -1,0 +1,113 @@
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { Graph } from '../../compiler/ir/graph.ts';
+import { operators } from '../../compiler/ops/index.ts';
+import { isDdrcError } from '../../diagnostics/error.ts';
+import { Context, tensor } from '../../dsl/tensor.ts';
+import { type Make, wrongPrograms } from './wrong-programs.ts';
+
+const folder = dirname(fileURLToPath(import.meta.url));
+const root = join(folder, '../..');
+const source = readFileSync(join(folder, 'wrong-programs.ts'), 'utf8').split('\n');
+const mark = '// @ts-expect-error ';
+
+/** Sentences of the wrong programs, and the lines that they are about (counted from 1). */
+const expected = source.flatMap((line, i) =>
+  line.trim().startsWith(mark) ? [{ line: i + 2, sentence: line.trim().slice(mark.length) }] : [],
+);
+
+interface Diagnostic {
+  readonly file: string;
+  readonly line: number;
+  text: string;
+}
+
+/** What tsc says about the language's test programs, the wrong ones without their marks. */
+function check(scratch: string): { diagnostics: Diagnostic[]; instantiations: number } {
+  const copies = {
+    'wrong-programs.ts': source.map((line) => line.replace(mark, '// ')).join('\n'),
+    'shape-cases.ts': readFileSync(join(folder, 'shape-cases.ts'), 'utf8'),
+    'right-programs.ts': readFileSync(join(folder, 'right-programs.ts'), 'utf8'),
+    'signatures.ts': readFileSync(join(folder, 'signatures.ts'), 'utf8'),
+  };
+  for (const [name, text] of Object.entries(copies)) {
+    writeFileSync(join(scratch, name), text.replaceAll("'../../", `'${root}/`));
+  }
+  writeFileSync(join(scratch, 'package.json'), '{ "type": "module" }');
+  const { compilerOptions } = JSON.parse(readFileSync(join(root, 'tsconfig.json'), 'utf8'));
+  const options = { ...compilerOptions, typeRoots: [join(root, 'node_modules/@types')], noEmit: true };
+  writeFileSync(join(scratch, 'tsconfig.json'), JSON.stringify({ compilerOptions: options, files: Object.keys(copies) }));
+  const typescript = createRequire(import.meta.url).resolve('typescript/package.json');
+  const tsc = join(dirname(typescript), JSON.parse(readFileSync(typescript, 'utf8')).bin.tsc);
+  const args = [tsc, '-p', scratch, '--pretty', 'false', '--extendedDiagnostics', '--singleThreaded'];
+  const { stdout } = spawnSync(process.execPath, args, { cwd: scratch, encoding: 'utf8' });
+  const diagnostics: Diagnostic[] = [];
+  for (const line of stdout.split('\n')) {
+    const start = /^(\S.*)\((\d+),\d+\): error (TS\d+: .*)$/.exec(line);
+    if (start) diagnostics.push({ file: start[1], line: Number(start[2]), text: start[3] });
+    else if (line.startsWith('  ')) diagnostics.at(-1)!.text += `\n${line}`;
+  }
+  return { diagnostics, instantiations: Number(/Instantiations:\s+(\d+)/.exec(stdout)?.[1]) };
+}
+
+let scratch: string;
+let checked: ReturnType<typeof check>;
+beforeAll(() => {
+  scratch = mkdtempSync(join(tmpdir(), 'ddrc-types-'));
+  checked = check(scratch);
+});
+afterAll(() => rmSync(scratch, { recursive: true, force: true }));
+
+/** A graph's inputs, for programs that are built. */
+function maker(): Make {
+  const context = new Context(new Graph('wrong', 'training', operators));
+  let count = 0;
+  return ((shape, dtype = 'float32' as never) =>
+    tensor(context, context.graph.input(`x${count++}`, { shape, dtype }, 'data'))) as Make;
+}
+
+describe('the editor', () => {
+  it('has nothing to say about right programs and the answers of the shape rules', () => {
+    expect(checked.diagnostics.filter(({ file }) => !file.endsWith('wrong-programs.ts'))).toEqual([]);
+  });
+
+  it.each(expected)('says $sentence', ({ line, sentence }) => {
+    const here = checked.diagnostics.filter((found) => found.file.endsWith('wrong-programs.ts') && found.line === line);
+    expect(here).toHaveLength(1);
+    expect(here[0].text).toContain(`"${sentence}"`);
+  });
+
+  it('says nothing else about the wrong programs', () => {
+    const lines = checked.diagnostics.filter(({ file }) => file.endsWith('wrong-programs.ts')).map(({ line }) => line);
+    expect(lines).toEqual(expected.map(({ line }) => line));
+  });
+
+  it('stays within its budget of type instantiations', () => {
+    expect(checked.instantiations).toBeGreaterThan(0);
+    expect(checked.instantiations).toBeLessThan(400_000);
+  });
+});
+
+describe('the build says the same', () => {
+  const count = wrongPrograms(maker()).length;
+
+  it('has a sentence for each program', () => expect(expected).toHaveLength(count));
+
+  expected.forEach(({ sentence }, i) => {
+    const op = sentence.slice(0, sentence.indexOf(':'));
+    it.skipIf(!operators.has(op))(operators.has(op) ? sentence : `${sentence} (there is no operator ${op})`, () => {
+      let message = 'nothing';
+      try {
+        wrongPrograms(maker())[i]();
+      } catch (error) {
+        message = isDdrcError(error) ? error.message : String(error);
+      }
+      expect(message).toBe(sentence);
+    });
+  });
+});
