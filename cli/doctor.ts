@@ -46,13 +46,13 @@ async function examine(): Promise<Findings> {
   const results: ProbeResult[] = [];
   for (const provider of providers) results.push(await probe(provider));
   const command = cudaCommand();
-  const { versions } = require('sharp') as { readonly versions: { readonly vips: string } };
+  const { versions } = require('sharp') as { readonly versions: Readonly<Record<'sharp' | 'vips', string>> };
   return {
     versions: {
       ddrc: packageVersion,
       node: process.versions.node,
       'onnxruntime-node': versionOf('onnxruntime-node'),
-      sharp: `${versionOf('sharp')} (libvips ${versions.vips})`,
+      sharp: `${versions.sharp} (libvips ${versions.vips})`,
     },
     system: `${platform()} ${arch()} ${release()}`,
     processor: cpus()[0]?.model.trim() ?? 'unknown',

@@ -14,14 +14,15 @@ export function usageError(message: string, command: string, hint = `see ddrc ${
 
 /**
  * Says on stderr what went wrong, without a stack trace unless the environment has DDRC_DEBUG=1.
+ * @param command the command that was called, where it is known
  * @returns the exit code: 2 for wrong usage, 1 for any other failure, 0 where commander only showed a help text or the version
  */
-export function reportFailure(error: unknown): number {
+export function reportFailure(error: unknown, command?: string): number {
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
     // Called without a command: commander has shown the help.
     if (error.code === 'commander.help') return 2;
-    return say(commanderDiagnosis(error), error);
+    return say(commanderDiagnosis(error, command), error);
   }
   return isDdrcError(error) ? say(error, error) : say(null, error);
 }
@@ -33,15 +34,12 @@ function say(diagnosis: Pick<DdrcError, 'code' | 'message' | 'notes' | 'hint' | 
   return diagnosis && usageCodes.has(diagnosis.code) ? 2 : 1;
 }
 
-function commanderDiagnosis({ message }: CommanderError): DdrcError {
+function commanderDiagnosis({ message }: CommanderError, command: string | undefined): DdrcError {
   const [first, second = ''] = message.replace(/^error: /, '').split('\n');
   const close = /^\(Did you mean (?:one of )?(.+?)\?\)$/.exec(second);
   const sentence = first.replaceAll(/'(-[^']*)'/g, '$1');
-  return usageError(
-    close ? `${sentence}, did you mean ${close[1]}?` : sentence,
-    '',
-    'ddrc --help lists the commands, ddrc COMMAND --help explains one',
-  );
+  const hint = command ? undefined : 'ddrc --help lists the commands';
+  return usageError(close ? `${sentence}, did you mean ${close[1]}?` : sentence, command ?? '', hint);
 }
 
 function defectText(error: unknown): string {

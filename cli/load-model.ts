@@ -1,5 +1,5 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
-import { register as registerHooks } from 'node:module';
+import nodeModule from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { Program } from '../compiler/ir/program.ts';
@@ -7,6 +7,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { isModel, type Model } from '../dsl/model.ts';
 import { modelError, shown } from './model-error.ts';
+import { resolve as resolveDdrc } from './resolve-ddrc.ts';
 
 const endings = ['.ts', '.mts', '.js', '.mjs'];
 
@@ -91,7 +92,10 @@ function enableTypeScript(): Promise<void> {
   enabled ??= import('tsx/esm/api').then(({ register }) => {
     // Without a tsconfig.json, so that a model means the same in every folder.
     register({ tsconfig: false });
-    registerHooks(new URL('./resolve-ddrc.js', import.meta.url));
+    // Node 22.15 and later run hooks in this thread; there, those of a loader thread would come after tsx's.
+    const { registerHooks } = nodeModule as { registerHooks?: (hooks: { resolve: typeof resolveDdrc }) => void };
+    if (registerHooks) registerHooks({ resolve: resolveDdrc });
+    else nodeModule.register(new URL('./resolve-ddrc.js', import.meta.url));
   });
   return enabled;
 }

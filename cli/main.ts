@@ -8,6 +8,9 @@ import { example } from './flags.ts';
 import { addInit } from './init.ts';
 import { addSummary } from './summary.ts';
 
+// A mistake in a model may lie below many scopes, and its line is looked for in the stack.
+Error.stackTraceLimit = 100;
+
 const { version, description } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
 
 // A reader that has seen enough (`ddrc summary | head`) is no failure, and no reason to stop what is being written elsewhere.
@@ -31,5 +34,6 @@ for (const add of [addInit, addBuild, addSummary, addDoctor]) add(program);
 try {
   await program.parseAsync();
 } catch (error) {
-  process.exitCode = reportFailure(error);
+  const called = program.commands.find((command) => command.name() === process.argv[2]);
+  process.exitCode = reportFailure(error, called?.name());
 }

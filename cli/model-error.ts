@@ -12,7 +12,7 @@ const own = fileURLToPath(new URL('..', import.meta.url));
  * {@link DdrcError} that names the file and the line; what has no line in the author's files comes back unchanged.
  */
 export function modelError(error: unknown, file: string): unknown {
-  if (isDdrcError(error)) return error;
+  if (isDdrcError(error)) return placed(error, file);
   if (!(error instanceof Error)) {
     return new DdrcError({
       code: 'MODEL_FAILED',
@@ -21,6 +21,13 @@ export function modelError(error: unknown, file: string): unknown {
     });
   }
   return syntaxError(error) ?? importError(error, file) ?? thrownError(error);
+}
+
+/** A mistake that no line of the author's files led to is the file's as a whole. */
+function placed(error: DdrcError, file: string): DdrcError {
+  const { code, message, notes, hint, where, cause } = error;
+  const ours = where === undefined || resolve(where).startsWith(own);
+  return ours ? new DdrcError({ code, message, notes, hint, where: shown(file), cause }) : error;
 }
 
 /** esbuild's message: `/a/model.ts:2:18: ERROR: Unexpected ";"`; Node's own: `/a/model.js:3` before the sentence. */

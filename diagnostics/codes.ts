@@ -72,6 +72,7 @@ export const codes = {
   MANIFEST_FILE: 'A file does not have the hash that manifest.json states for it.',
   ONNX_INVALID: 'A file is no ONNX model.',
   MODEL_FOREIGN: 'An ONNX model was not made by ddrc, so its classes or preprocessing are not known.',
+  MODEL_SCORELESS: 'A model gives no scores by class, or takes no image, so it cannot classify images.',
   DATA_SHAPE: 'The examples of a data set do not have the shape that the model takes.',
   DATA_LABEL: 'An example has a class index that the model does not have.',
   TRAIN_TOO_FEW: 'There are fewer training examples than one batch.',

@@ -14,7 +14,12 @@ export interface EngineSettings {
 
 /** What the thread is asked for. */
 export type EngineCall =
-  | { readonly kind: 'open'; readonly graph: string; readonly bytes: Uint8Array; readonly options: InferenceSession.SessionOptions }
+  | {
+      readonly kind: 'open';
+      readonly graph: string;
+      readonly bytes: Uint8Array;
+      readonly options: InferenceSession.SessionOptions;
+    }
   | { readonly kind: 'release'; readonly graph: string }
   | { readonly kind: 'load'; readonly state: Readonly<Record<string, Float32Array>> }
   | { readonly kind: 'state' }
@@ -30,9 +35,7 @@ export type EngineCall =
   | { readonly kind: 'close' };
 
 /** What comes back: the value of the call of that number, or what ONNX Runtime said. */
-export type EngineReply =
-  | { readonly id: number; readonly value: unknown }
-  | { readonly id: number; readonly failure: string };
+export type EngineReply = { readonly id: number; readonly value: unknown } | { readonly id: number; readonly failure: string };
 
 /** An input or output of a graph as the session describes it; a symbolic size is its name. */
 export interface SessionPort {
@@ -68,7 +71,11 @@ async function open(graph: string, bytes: Uint8Array, options: InferenceSession.
   });
   sessions.set(graph, session);
   const ports = (all: readonly InferenceSession.ValueMetadata[]) =>
-    all.map((value) => (value.isTensor ? { name: value.name, dtype: value.type, shape: value.shape } : { name: value.name, dtype: 'other', shape: [] }));
+    all.map((value) =>
+      value.isTensor
+        ? { name: value.name, dtype: value.type, shape: value.shape }
+        : { name: value.name, dtype: 'other', shape: [] },
+    );
   return { inputs: ports(session.inputMetadata), outputs: ports(session.outputMetadata) };
 }
 
@@ -91,7 +98,12 @@ async function run({ graph, feeds, fetch, replace }: EngineCall & { kind: 'run' 
     const tensor = outputs[name];
     const slot = replaced.get(name);
     if (slot !== undefined) state.set(slot, tensor);
-    else given[name] = { dtype: tensor.type as TensorData['dtype'], shape: [...tensor.dims], data: tensor.data as TensorData['data'] };
+    else
+      given[name] = {
+        dtype: tensor.type as TensorData['dtype'],
+        shape: [...tensor.dims],
+        data: tensor.data as TensorData['data'],
+      };
   }
   return given;
 }

@@ -96,12 +96,20 @@ export class Engine {
    * @param fetch the outputs to give back; all that are no state by default
    * @throws DdrcError ENGINE_FAILED, ENGINE_MEMORY, ENGINE_STOPPED; the state is then unchanged
    */
-  step(graph: string, feeds: Readonly<Record<string, TensorData>>, fetch?: readonly string[]): Promise<Record<string, TensorData>> {
+  step(
+    graph: string,
+    feeds: Readonly<Record<string, TensorData>>,
+    fetch?: readonly string[],
+  ): Promise<Record<string, TensorData>> {
     return this.runCall(graph, feeds, fetch, true);
   }
 
   /** Runs a graph on feeds and state and leaves the state as it is; otherwise like {@link step}. */
-  run(graph: string, feeds: Readonly<Record<string, TensorData>>, fetch?: readonly string[]): Promise<Record<string, TensorData>> {
+  run(
+    graph: string,
+    feeds: Readonly<Record<string, TensorData>>,
+    fetch?: readonly string[],
+  ): Promise<Record<string, TensorData>> {
     return this.runCall(graph, feeds, fetch, false);
   }
 
@@ -186,5 +194,11 @@ export function runtimeError(graph: string | null, text: string): DdrcError {
   }
   const message = `ONNX Runtime cannot run ${graph ?? 'the graph'}: ${said}`;
   const hint = 'check that the inputs fit the graph and that the file was made for this device';
-  return new DdrcError({ code: 'ENGINE_FAILED', message, where, hint, notes: said === text.trim() ? [] : [{ label: 'said', text: text.trim() }] });
+  return new DdrcError({
+    code: 'ENGINE_FAILED',
+    message,
+    where,
+    hint,
+    notes: said === text.trim() ? [] : [{ label: 'said', text: text.trim() }],
+  });
 }

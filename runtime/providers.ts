@@ -100,7 +100,12 @@ export async function chooseProvider(device: Device): Promise<Choice> {
     const { works, reason, remedy } = await probe(device);
     if (works) return { provider: device, why: 'asked for' };
     const hint = `${remedy ? `${remedy}; ` : ''}--device cpu works everywhere`;
-    throw new DdrcError({ code: 'PROVIDER_MISSING', message: `${device} does not work here: ${reason}`, where: '--device', hint });
+    throw new DdrcError({
+      code: 'PROVIDER_MISSING',
+      message: `${device} does not work here: ${reason}`,
+      where: '--device',
+      hint,
+    });
   }
   const [cuda, webgpu] = await Promise.all([probe('cuda'), probe('webgpu')]);
   if (cuda.works) return { provider: 'cuda', why: 'it works and is the fastest' };
@@ -135,7 +140,11 @@ async function measureBlock(): Promise<number> {
   const engine = new Engine({ threads: 1 });
   try {
     await engine.open('reorder', Buffer.from(reorderGraph, 'base64'), { graphOptimizationLevel: 'disabled' });
-    const x: TensorData = { dtype: 'float32', shape: [1, channels, 1, 2], data: Float32Array.from({ length: 2 * channels }, (_, i) => i) };
+    const x: TensorData = {
+      dtype: 'float32',
+      shape: [1, channels, 1, 2],
+      data: Float32Array.from({ length: 2 * channels }, (_, i) => i),
+    };
     const { y } = await engine.run('reorder', { x });
     return [16, 8, 4].find((block) => isBlocked(y.data as Float32Array, channels, block)) ?? 0;
   } catch (error) {

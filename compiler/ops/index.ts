@@ -9,6 +9,10 @@ import * as linear from './linear.ts';
 import * as batchNorm from './norm-batch.ts';
 import * as groupNorm from './norm-group.ts';
 import * as layerNorm from './norm-layer.ts';
+import * as pool from './pool.ts';
+import * as averagePool from './pool-average.ts';
+import * as globalPool from './pool-global.ts';
+import * as random from './random.ts';
 import * as reduce from './reduce.ts';
 import * as resize from './resize.ts';
 import * as shape from './shape.ts';
@@ -30,6 +34,10 @@ const families = {
   batchNorm,
   groupNorm,
   layerNorm,
+  pool,
+  averagePool,
+  globalPool,
+  random,
   linear,
   reduce,
   resize,

@@ -59,29 +59,41 @@ type broadcastDim<A extends Dim, B extends Dim> =
 export type matmulShape<A extends Shape, B extends Shape> = A extends Shape ? anyThatFits<matmulPair<A, B>> : never;
 
 type matmulPair<A extends Shape, B extends Shape> = B extends Shape
-  ? A extends readonly [...infer ALead extends Shape, infer M extends Dim, infer K extends Dim]
-    ? B extends readonly [...infer BLead extends Shape, infer L extends Dim, infer N extends Dim]
-      ? contracts<K, L> extends false
-        ? ShapeError<`matmul: ${formatShape<A>} and ${formatShape<B>} do not match: ${formatDims<[K], ''>} against ${formatDims<[L], ''>}`>
-        : broadcastDims<ALead, BLead> extends infer Lead extends Shape
-          ? orMistake<
-              [Lead] extends [never] ? never : [...Lead, M, N],
-              `matmul: ${formatShape<A>} and ${formatShape<B>} have different shapes`
-            >
-          : never
-      : unranked<B>
-    : unranked<A>
+  ? isUnranked<A> extends true
+    ? unranked<A>
+    : isUnranked<B> extends true
+      ? unranked<B>
+      : matmulRanked<A, B>
   : never;
+
+type matmulRanked<A extends Shape, B extends Shape> = A extends readonly [
+  ...infer ALead extends Shape,
+  infer M extends Dim,
+  infer K extends Dim,
+]
+  ? B extends readonly [...infer BLead extends Shape, infer L extends Dim, infer N extends Dim]
+    ? contracts<K, L> extends false
+      ? ShapeError<`matmul: ${formatShape<A>} and ${formatShape<B>} do not match: ${formatDims<[K], ''>} against ${formatDims<[L], ''>}`>
+      : broadcastDims<ALead, BLead> extends infer Lead extends Shape
+        ? orMistake<
+            [Lead] extends [never] ? never : [...Lead, M, N],
+            `matmul: ${formatShape<A>} and ${formatShape<B>} have different shapes`
+          >
+        : never
+    : Dim[]
+  : Dim[];
 
 type contracts<K extends Dim, L extends Dim> =
   isOpen<K> extends true ? true : isOpen<L> extends true ? true : [K] extends [L] ? true : [L] extends [K] ? true : false;
 
 /** Shape of a fully connected layer on x […,in] with `Units` outputs: […,Units]. */
-export type linearShape<S extends Shape, Units extends Dim> = S extends readonly [...infer Lead extends Shape, Dim]
+export type linearShape<S extends Shape, Units extends Dim> = S extends Shape
   ? isUnranked<S> extends true
     ? lost<S>
-    : [...Lead, Units]
-  : lost<S>;
+    : S extends readonly [...infer Lead extends Shape, Dim]
+      ? [...Lead, Units]
+      : Dim[]
+  : never;
 
 /**
  * `A`, where `B` is the same shape as far as both are known: for a result that is known to keep a shape, inside a generic function.

@@ -150,7 +150,13 @@ export type poolShape<Op extends string, S extends Shape, O extends PoolWindow> 
 >;
 
 /** A window over x with `Filters` output channels, or those of x where it is null. */
-type mapShape<Op extends string, S extends Shape, Filters, Kernel, Stride, Pad, Dilation, Groups> = S extends readonly [
+type mapShape<Op extends string, S extends Shape, Filters, Kernel, Stride, Pad, Dilation, Groups> = S extends Shape
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : mapShapeOf<Op, S, Filters, Kernel, Stride, Pad, Dilation, Groups>
+  : never;
+
+type mapShapeOf<Op extends string, S extends Shape, Filters, Kernel, Stride, Pad, Dilation, Groups> = S extends readonly [
   infer N extends Dim,
   infer C extends Dim,
   ...infer Map extends Shape,
@@ -168,8 +174,7 @@ type mapShape<Op extends string, S extends Shape, Filters, Kernel, Stride, Pad, 
     : wrongRank<Op, S>
   : wrongRank<Op, S>;
 
-type wrongRank<Op extends string, S extends Shape> =
-  isUnranked<S> extends true ? unranked<S> : ShapeError<`${Op}: takes [N,C,L] or [N,C,H,W], got ${formatShape<S>}`>;
+type wrongRank<Op extends string, S extends Shape> = ShapeError<`${Op}: takes [N,C,L] or [N,C,H,W], got ${formatShape<S>}`>;
 
 /** That the groups do not divide the channels; never where they do. */
 type ungrouped<Op extends string, C extends Dim, Filters, Groups> = Groups extends 1
@@ -194,36 +199,40 @@ type divides<Groups extends number, C extends Dim> =
     : true;
 
 /** Shape of a group norm of x [N,C,…]: that of x. Mistake: `groupNorm: 48 channels are not divisible by 32 groups`. */
-export type groupNormShape<S extends Shape, Groups extends number> = S extends readonly [Dim, infer C extends Dim, ...Dim[]]
-  ? [ungrouped<'groupNorm', C, null, Groups>] extends [infer Sentence extends string]
-    ? [Sentence] extends [never]
-      ? S
-      : ShapeError<Sentence>
-    : never
-  : isUnranked<S> extends true
+export type groupNormShape<S extends Shape, Groups extends number> = S extends Shape
+  ? isUnranked<S> extends true
     ? unranked<S>
-    : S;
+    : [ungrouped<'groupNorm', S[1], null, Groups>] extends [infer Sentence extends string]
+      ? [Sentence] extends [never]
+        ? S
+        : ShapeError<Sentence>
+      : never
+  : never;
 
 /** Shape of a pooling over the whole map of x [N,C,…]: [N,C,1,…], or [N,C] where `KeepDims` is false. */
-export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = S extends readonly [
-  infer N extends Dim,
-  infer C extends Dim,
-  ...infer Map extends Shape,
-]
-  ? KeepDims extends true
-    ? [N, C, ...{ [I in keyof Map]: 1 }]
-    : [N, C]
-  : lost<S>;
+export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = S extends Shape
+  ? isUnranked<S> extends true
+    ? lost<S>
+    : S extends readonly [infer N extends Dim, infer C extends Dim, ...infer Map extends Shape]
+      ? KeepDims extends true
+        ? [N, C, ...{ [I in keyof Map]: 1 }]
+        : [N, C]
+      : Dim[]
+  : never;
 
 /** Where a resize goes: factors, or sizes, one number for all map axes or one for each. */
 export type ResizeTarget = { readonly scale: PerAxis } | { readonly size: PerAxis };
 
 /** Shape of a resize of x [N,C,L] or [N,C,H,W]: map sizes `size`, or ⌊map size · scale⌋. */
-export type resizeShape<S extends Shape, Target extends ResizeTarget> = S extends maps
-  ? S extends readonly [infer N extends Dim, infer C extends Dim, ...infer Map extends Shape]
-    ? [N, C, ...resized<Map, Target>]
-    : never
-  : wrongRank<'resize', S>;
+export type resizeShape<S extends Shape, Target extends ResizeTarget> = S extends Shape
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : S extends maps
+      ? S extends readonly [infer N extends Dim, infer C extends Dim, ...infer Map extends Shape]
+        ? [N, C, ...resized<Map, Target>]
+        : never
+      : wrongRank<'resize', S>
+  : never;
 
 type resized<Map extends Shape, Target, I extends 1[] = [], Out extends Shape = []> = Map extends readonly [
   infer Size extends Dim,

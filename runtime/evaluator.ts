@@ -1,0 +1,92 @@
+import { cut, overlap, prepareBatch } from './batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import type { Engine, SessionPort } from './engine.ts';
+import type { Scores } from './manifest.ts';
+import { accuracy, addScores, type Confusion, createConfusion, type Report, report } from './metrics.ts';
+
+/** What to run over a data set, and on what. */
+export interface EvaluationRequest {
+  readonly engine: Engine;
+  /** The name of an open graph whose batch size is free; it reads parameters from the engine's state where it takes them. */
+  readonly graph: string;
+  /** Its inputs that a batch fills. */
+  readonly inputs: readonly SessionPort[];
+  /** Its output of scores [N, classes]; null where it does not classify. */
+  readonly scores: Scores | null;
+  /** Its output of the mean loss of the batch, null where it has none. */
+  readonly loss: string | null;
+  readonly dataset: Dataset;
+  /** Examples at a time. */
+  readonly batch: number;
+  readonly signal?: AbortSignal;
+  /** Called after each batch. */
+  readonly onBatch?: (done: number, total: number) => void;
+}
+
+/** How a model fares on a data set. */
+export interface Evaluation {
+  readonly images: number;
+  /** Mean loss of the examples, null where the graph has none. */
+  readonly loss: number | null;
+  /** Counts by class, null where the model does not classify or the data has no classes. */
+  readonly confusion: Confusion | null;
+}
+
+/**
+ * Runs a graph over all examples, the last incomplete batch included. The loss is the mean over examples: each batch counts with its size.
+ * @returns null where the signal ended it
+ */
+export async function evaluate(request: EvaluationRequest): Promise<Evaluation | null> {
+  const { engine, graph, inputs, scores, loss, dataset, batch, signal, onBatch } = request;
+  const confusion = scores && dataset.labels ? createConfusion(scores.classes) : null;
+  const fetch = [...(loss ? [loss] : []), ...(scores ? [scores.output] : [])];
+  const order = Array.from({ length: dataset.size }, (_, i) => i);
+  let sum = 0;
+  let images = 0;
+  await overlap(
+    cut(order, batch),
+    async (indices) => {
+      if (signal?.aborted) return null;
+      const { feeds, labels, size } = await prepareBatch(dataset, inputs, indices);
+      return { running: engine.run(graph, feeds, fetch).then((outputs) => ({ outputs, labels, size })) };
+    },
+    ({ outputs, labels, size }) => {
+      if (loss) sum += Number(outputs[loss].data[0]) * size;
+      if (confusion) addScores(confusion, labels!, outputs[scores!.output].data as Float32Array);
+      images += size;
+      onBatch?.(images, dataset.size);
+    },
+  );
+  if (signal?.aborted) return null;
+  return { images, loss: loss ? sum / images : null, confusion };
+}
+
+/** The figures of an epoch's validation: `loss` always, the others for a model that classifies. */
+export interface EpochFigures {
+  readonly loss: number;
+  readonly accuracy?: number;
+  /** Mean over the classes. */
+  readonly f1?: number;
+  readonly mcc?: number;
+}
+
+/** The short form of an evaluation with a loss, as a line of metrics.jsonl has it. */
+export function figuresOf({ loss, confusion }: Evaluation): EpochFigures {
+  if (!confusion) return { loss: loss! };
+  const { macro } = report(confusion, namesOf(null, confusion.classes));
+  return { loss: loss!, accuracy: accuracy(confusion), f1: macro.f1, mcc: macro.mcc };
+}
+
+/** The full form: the number of examples, the loss where there is one, and the report by class for a model that classifies. */
+export type TestFigures = { readonly images: number; readonly loss?: number } & Partial<Report>;
+
+/** The full form of an evaluation; `classes` are the names, by default the class numbers. */
+export function testFiguresOf({ images, loss, confusion }: Evaluation, classes: readonly string[] | null): TestFigures {
+  const base = { images, ...(confusion && report(confusion, namesOf(classes, confusion.classes))) };
+  return loss === null ? base : { ...base, loss };
+}
+
+/** The class names, or `0`, `1`, … where there are none. */
+export function namesOf(classes: readonly string[] | null, count: number): readonly string[] {
+  return classes ?? Array.from({ length: count }, (_, index) => String(index));
+}

@@ -1,0 +1,84 @@
+export { random, seed24 } from '../numeric/random.ts';
+export {
+  type Checkpoint,
+  type ExpectedState,
+  loadCheckpoint,
+  loadWeights,
+  type Progress,
+  packState,
+  saveCheckpoint,
+  tableLength,
+  unpackState,
+  type Weights,
+} from './checkpoint.ts';
+export { type AugmentationSettings, defaultAugmentation, parseAugmentation } from './data/augment.ts';
+export { cacheFolder } from './data/cache.ts';
+export {
+  type BatchAugmentation,
+  type Dataset,
+  epochOrder,
+  type InputNames,
+  imageDataset,
+  openArrays,
+  subset,
+} from './data/dataset.ts';
+export { decodeFile, decodeImage } from './data/decode.ts';
+export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, loadImages } from './data/images.ts';
+export { listImages, readListing } from './data/layout.ts';
+export { itemsOfSplit, type Listing, type ListingItem, type ListingOptions } from './data/listing.ts';
+export { chooseParts, defaultFraction, type Parts, parseSplit, type SplitOptions } from './data/split.ts';
+export { type DrawnSmears, type DrawnSmearsOptions, drawnClasses, drawnSmears } from './data/synthetic.ts';
+export {
+  Engine,
+  type EngineOptions,
+  inferenceSession,
+  type SessionOptions,
+  type SessionPort,
+  type SessionPorts,
+  trainingSession,
+} from './engine.ts';
+export {
+  type EpochFigures,
+  type Evaluation,
+  type EvaluationRequest,
+  evaluate,
+  figuresOf,
+  namesOf,
+  type TestFigures,
+  testFiguresOf,
+} from './evaluator.ts';
+export { appendLine, makeFolder, readBytes, readLines, writeFileAtomic, writeLines } from './files.ts';
+export {
+  type Artifacts,
+  expectedState,
+  fileOf,
+  type Manifest,
+  type ManifestFile,
+  type ManifestPort,
+  type ManifestRole,
+  parseManifest,
+  portsOf,
+  readArtifacts,
+  type Scores,
+  scoresOf,
+} from './manifest.ts';
+export { type ClassMetrics, type Confusion, formatReport, type Report, report } from './metrics.ts';
+export { readOnnxMetadata } from './onnx-metadata.ts';
+export { describeModel, type ModelDescription, modelFile, type OpenModel, openModel, type Prediction } from './predictor.ts';
+export { createProgress, duration, type ProgressDisplay, type ProgressStream } from './progress.ts';
+export {
+  blockSize,
+  type Choice,
+  chooseProvider,
+  type Device,
+  type ProbeResult,
+  type Provider,
+  parseDevice,
+  probe,
+  providers,
+} from './providers.ts';
+export { createRun, nextRunFolder, openRun, type Run, type RunConfig, type RunPaths, runPaths } from './runfolder.ts';
+export { parseSafetensors, readSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
+export { createSchedule, parseSchedule, type Rate, type Schedule, type ScheduleDescription } from './schedule.ts';
+export type { TensorData } from './tensor.ts';
+export { type EpochLine, type TrainingUpdate, type TrainRequest, type TrainResult, train } from './trainer.ts';

@@ -1,0 +1,204 @@
+import { statSync } from 'node:fs';
+import { join } from 'node:path';
+import { DdrcError } from '../diagnostics/error.ts';
+import { checkExamples, toPort } from './batches.ts';
+import type { Dataset } from './data/dataset.ts';
+import { loadImageFile } from './data/images.ts';
+import { Engine, type EngineOptions, inferenceSession, type SessionPort } from './engine.ts';
+import { type Evaluation, evaluate, namesOf } from './evaluator.ts';
+import { readBytes } from './files.ts';
+import type { Manifest, Scores } from './manifest.ts';
+import { argmax } from './metrics.ts';
+import { readOnnxMetadata } from './onnx-metadata.ts';
+import type { TensorData } from './tensor.ts';
+
+/** What a model.onnx says of itself in its metadata. */
+export interface ModelDescription {
+  readonly model: string;
+  readonly options: Manifest['options'];
+  readonly classes: Manifest['classes'];
+  readonly scores: Manifest['scores'];
+  readonly preprocessing: Manifest['preprocessing'];
+  readonly modelHash: string;
+}
+
+/** What a model makes of one image. */
+export interface Prediction {
+  readonly file: string;
+  readonly class: string;
+  /** By class name; for a softmax they add up to 1. */
+  readonly probabilities: Readonly<Record<string, number>>;
+}
+
+const graph = 'model.onnx';
+
+/**
+ * Reads the metadata that ddrc writes into model.onnx.
+ * @throws DdrcError ONNX_INVALID, MODEL_FOREIGN
+ */
+export function describeModel(bytes: Uint8Array, where: string): ModelDescription {
+  const metadata = readOnnxMetadata(bytes, where);
+  const foreign = (message: string, cause?: unknown) =>
+    new DdrcError({
+      code: 'MODEL_FOREIGN',
+      message,
+      where,
+      hint: 'give a model.onnx that ddrc build or ddrc train wrote',
+      cause,
+    });
+  const value = (key: string): never => {
+    const text = metadata.get(`ddrc.${key}`);
+    if (text === undefined) throw foreign(`${where} was not made by ddrc: it does not say "ddrc.${key}", which ddrc needs`);
+    try {
+      return JSON.parse(text) as never;
+    } catch (cause) {
+      throw foreign(`${where} has unreadable metadata "ddrc.${key}"`, cause);
+    }
+  };
+  if (!metadata.has('ddrc.model'))
+    throw foreign(`${where} was not made by ddrc: it does not say its classes and how images are prepared`);
+  return {
+    model: metadata.get('ddrc.model')!,
+    options: value('options'),
+    classes: value('classes'),
+    scores: value('scores'),
+    preprocessing: value('preprocessing'),
+    modelHash: metadata.get('ddrc.modelHash') ?? '',
+  };
+}
+
+/** The model.onnx that a path names: the file itself, or the one in a run folder or a folder that `ddrc build` wrote. */
+export function modelFile(path: string): string {
+  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, graph) : path;
+}
+
+/**
+ * Opens a model for prediction and evaluation; close it when done.
+ * @param path a run folder, a folder that `ddrc build` wrote, or an ONNX file
+ * @throws DdrcError FILE_MISSING, FILE_UNREADABLE, ONNX_INVALID, MODEL_FOREIGN, ENGINE_FAILED
+ */
+export async function openModel(path: string, options: EngineOptions = {}): Promise<OpenModel> {
+  const file = modelFile(path);
+  const bytes = readBytes(file);
+  const description = describeModel(bytes, file);
+  const engine = new Engine(options);
+  try {
+    const { inputs, outputs } = await engine.open(graph, bytes, inferenceSession);
+    return new OpenModel(file, description, engine, inputs, outputs);
+  } catch (error) {
+    await engine.close();
+    throw error;
+  }
+}
+
+/** An inference model that is ready to run. */
+export class OpenModel {
+  constructor(
+    readonly file: string,
+    readonly description: ModelDescription,
+    private readonly engine: Engine,
+    private readonly inputs: readonly SessionPort[],
+    private readonly outputs: readonly SessionPort[],
+  ) {}
+
+  /**
+   * The scores and how many classes they tell apart.
+   * @throws DdrcError MODEL_SCORELESS where it has none
+   */
+  get scores(): Scores {
+    const port = this.outputs.find(({ name }) => name === this.description.scores?.output);
+    const classes = port?.shape.at(-1);
+    if (port?.shape.length === 2 && typeof classes === 'number') return { output: port.name, classes };
+    throw this.scoreless('gives no scores by class');
+  }
+
+  /** Names of the classes; their numbers where the model was built without names. */
+  get classes(): readonly string[] {
+    return namesOf(this.description.classes, this.scores.classes);
+  }
+
+  /**
+   * Its image input and the size in pixels, width and height alike, that images are brought to.
+   * @throws DdrcError MODEL_SCORELESS where it takes no image, or other things too
+   */
+  get image(): { readonly input: string; readonly size: number } {
+    const [image] = this.description.preprocessing;
+    const [, height, width] = image?.size ?? [];
+    if (image && this.inputs.length === 1 && height === width) return { input: image.input, size: height };
+    throw this.scoreless('does not take just one square image');
+  }
+
+  /** How it fares on a data set; there is no loss. Null where the signal ended it. */
+  async evaluate(
+    dataset: Dataset,
+    {
+      batch = 32,
+      signal,
+      onBatch,
+    }: { batch?: number; signal?: AbortSignal; onBatch?: (done: number, total: number) => void } = {},
+  ): Promise<Evaluation | null> {
+    const { engine, inputs, scores } = this;
+    await checkExamples('the data', dataset, inputs, scores.classes);
+    return evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch, signal, onBatch });
+  }
+
+  /**
+   * Classifies image files, in their order.
+   * @param onBadImage takes an image that does not decode, which is then left out; without it, the first one ends the prediction
+   * @throws DdrcError MODEL_SCORELESS, IMAGE_DAMAGED and the other errors of images
+   */
+  async predict(
+    files: readonly string[],
+    { batch = 16, onBadImage }: { batch?: number; onBadImage?: (file: string, error: unknown) => void } = {},
+  ): Promise<Prediction[]> {
+    const { input, size } = this.image;
+    const predictions: Prediction[] = [];
+    for (let at = 0; at < files.length; at += batch) {
+      const some = files.slice(at, at + batch);
+      const loaded = await Promise.allSettled(some.map((file) => loadImageFile(file, size)));
+      const good: { file: string; planes: Float32Array }[] = [];
+      loaded.forEach((result, i) => {
+        if (result.status === 'fulfilled') good.push({ file: some[i], planes: result.value });
+        else if (onBadImage) onBadImage(some[i], result.reason);
+        else throw result.reason;
+      });
+      if (good.length > 0) predictions.push(...(await this.classify(good, input, size)));
+    }
+    return predictions;
+  }
+
+  async close(): Promise<void> {
+    await this.engine.close();
+  }
+
+  private async classify(
+    images: readonly { file: string; planes: Float32Array }[],
+    input: string,
+    size: number,
+  ): Promise<Prediction[]> {
+    const { classes } = this;
+    const length = 3 * size * size;
+    const data = new Float32Array(images.length * length);
+    images.forEach(({ planes }, i) => {
+      data.set(planes, i * length);
+    });
+    const planes: TensorData = { dtype: 'float32', shape: [images.length, 3, size, size], data };
+    const feeds = { [input]: toPort(planes, this.inputs[0]) };
+    const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
+    const values = probabilities.data as Float32Array;
+    return images.map(({ file }, i) => {
+      const row = values.subarray(i * classes.length, (i + 1) * classes.length);
+      return { file, class: classes[argmax(row)], probabilities: Object.fromEntries(classes.map((name, k) => [name, row[k]])) };
+    });
+  }
+
+  private scoreless(what: string): DdrcError {
+    const message = `${this.description.model} ${what}, so it cannot classify images`;
+    return new DdrcError({
+      code: 'MODEL_SCORELESS',
+      message,
+      where: this.file,
+      hint: 'use it from a program, through its ONNX file',
+    });
+  }
+}

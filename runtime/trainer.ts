@@ -1,0 +1,390 @@
+import { existsSync, rmSync } from 'node:fs';
+import { DdrcError } from '../diagnostics/error.ts';
+import { seed24 } from '../numeric/random.ts';
+import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
+import {
+  type Checkpoint,
+  type ExpectedState,
+  loadCheckpoint,
+  loadWeights,
+  type Progress,
+  packState,
+  saveCheckpoint,
+  tableLength,
+  type Weights,
+} from './checkpoint.ts';
+import type { AugmentationSettings } from './data/augment.ts';
+import { type Dataset, epochOrder } from './data/dataset.ts';
+import { Engine, inferenceSession, type SessionOptions, trainingSession } from './engine.ts';
+import { type EpochFigures, evaluate, figuresOf, type TestFigures, testFiguresOf } from './evaluator.ts';
+import { appendLine, readLines, writeLines } from './files.ts';
+import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
+import { argmax } from './metrics.ts';
+import type { RunPaths } from './runfolder.ts';
+import type { Schedule } from './schedule.ts';
+import type { TensorData } from './tensor.ts';
+
+/** How far a training is, told after each batch. */
+export interface TrainingUpdate {
+  readonly phase: 'train' | 'validate' | 'test';
+  /** From 1. */
+  readonly epoch: number;
+  readonly epochs: number;
+  /** Examples of this phase that are done, and all. */
+  readonly done: number;
+  readonly total: number;
+  /** The epoch's means so far, of training; null where there is none. */
+  readonly loss: number | null;
+  readonly accuracy: number | null;
+}
+
+/** A line of metrics.jsonl. Everything but `seconds` follows from the seed. */
+export interface EpochLine {
+  readonly epoch: number;
+  readonly train: { readonly loss: number; readonly accuracy?: number };
+  readonly val?: EpochFigures;
+  /** The rate of the epoch's last step. */
+  readonly learningRate: number;
+  /** Wall time of the epoch with its validation, as far as this process did it. */
+  readonly seconds: number;
+}
+
+export interface TrainRequest {
+  readonly manifest: Manifest;
+  /** `step.onnx` and, where there are validation or test data, `eval.onnx`. */
+  readonly files: ReadonlyMap<string, Uint8Array>;
+  /** Parameters and statistics to start from, by name. */
+  readonly weights: ReadonlyMap<string, TensorData>;
+  readonly data: { readonly train: Dataset; readonly val?: Dataset | null; readonly test?: Dataset | null };
+  readonly epochs: number;
+  readonly batch: number;
+  readonly schedule: Schedule;
+  readonly seed: number | string;
+  /** How to vary images in training; null: not at all. */
+  readonly augmentation: AugmentationSettings | null;
+  /** The files of a run folder that this process has locked. */
+  readonly paths: RunPaths;
+  /** Whether to go on from the folder's last checkpoint; where it has none yet, the training begins. */
+  readonly resume?: boolean;
+  readonly provider?: string;
+  readonly threads?: number;
+  readonly sessionOptions?: SessionOptions;
+  /** Minutes between checkpoints within an epoch; default 5. */
+  readonly checkpointMinutes?: number;
+  /** Stops the training after the step that is running, with a checkpoint. */
+  readonly signal?: AbortSignal;
+  readonly onUpdate?: (update: TrainingUpdate) => void;
+  readonly onEpoch?: (line: EpochLine) => void;
+  /** Called after best.safetensors was written, before the epoch counts as done: the place to write model.onnx. */
+  readonly onBest?: (weights: Weights, epoch: number) => void | Promise<void>;
+}
+
+export interface TrainResult {
+  /** Whether the signal ended the training before its end; it can then be resumed. */
+  readonly stopped: boolean;
+  /** Epochs that are done. */
+  readonly epochs: number;
+  readonly bestEpoch: number | null;
+  /** Lowest validation loss; null without validation. */
+  readonly bestLoss: number | null;
+  /** How the best weights fare on the test data; null without such, or where the training was stopped. */
+  readonly test: TestFigures | null;
+}
+
+/** Sums over the examples of an epoch so far. Wall time is not among them: a checkpoint must not depend on it. */
+interface Sums {
+  loss: number;
+  images: number;
+  correct: number;
+}
+
+/**
+ * Trains a model by its step graph, with validation, checkpoints and metrics.jsonl.
+ *
+ * Everything random follows from `seed`: the order of examples from (seed, epoch), their variation from (seed, epoch, example), dropout from (seed, step). So a
+ * training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes as one that was never stopped. In each epoch, the
+ * examples that do not fill a batch are left out.
+ *
+ * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors.
+ *
+ * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of checkpoints, files, data sets and the engine
+ */
+export async function train(request: TrainRequest): Promise<TrainResult> {
+  const training = new Training(request);
+  try {
+    return await training.run();
+  } finally {
+    await training.engine.close();
+  }
+}
+
+class Training {
+  readonly engine: Engine;
+  private readonly stepFile: ManifestFile;
+  private readonly scores: Scores | null;
+  private readonly expected: ExpectedState;
+  private readonly batches: number;
+  private readonly minutes: number;
+  private epoch = 1;
+  private batch = 0;
+  private step = 0;
+  private best: { loss: number | null; epoch: number | null } = { loss: null, epoch: null };
+  private sums: Sums = { loss: 0, images: 0, correct: 0 };
+  private savedAt = performance.now();
+
+  constructor(private readonly request: TrainRequest) {
+    const { manifest, data, batch, provider, threads, checkpointMinutes = 5 } = request;
+    this.stepFile = fileOf(manifest, 'step.onnx');
+    this.expected = expectedState(manifest);
+    this.scores = data.train.labels && scoresOf(manifest, this.stepFile);
+    this.batches = Math.floor(data.train.size / batch);
+    this.minutes = checkpointMinutes;
+    if (this.batches === 0) {
+      const message = `there are ${data.train.size} training examples, fewer than one batch of ${batch}`;
+      throw new DdrcError({ code: 'TRAIN_TOO_FEW', message, where: '--batch', hint: 'use a smaller --batch, or give more data' });
+    }
+    this.engine = new Engine({ provider, threads });
+  }
+
+  async run(): Promise<TrainResult> {
+    await this.begin();
+    const { request } = this;
+    while (this.epoch <= request.epochs) {
+      const start = performance.now();
+      if (!(await this.trainEpoch()) || !(await this.endEpoch(start))) return this.stop();
+    }
+    const { epoch: bestEpoch, loss: bestLoss } = this.best;
+    const result = { stopped: false, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+    const { test } = request.data;
+    if (!test || bestEpoch === null) return result;
+    const { manifest, paths } = request;
+    await this.engine.load(this.stateOf(loadWeights(paths.best, this.expected)));
+    const evaluation = await this.evaluate(test, 'test');
+    if (!evaluation) return this.stop();
+    const figures = testFiguresOf(evaluation, manifest.classes ?? test.classes);
+    appendLine(paths.metrics, { test: figures });
+    return { ...result, test: figures };
+  }
+
+  /** Opens the graphs, checks the data, and puts the state of the start or of the last checkpoint in place. */
+  private async begin(): Promise<void> {
+    const { manifest, files, data, weights, paths, resume, sessionOptions } = this.request;
+    const inputs = portsOf(this.stepFile.inputs, 'data', 'target');
+    const classes = this.scores?.classes ?? null;
+    await checkExamples('the training data', data.train, inputs, classes);
+    if (data.val) await checkExamples('the validation data', data.val, inputs, classes);
+    if (data.test) await checkExamples('the test data', data.test, inputs, classes);
+    const evaluated = data.val || data.test;
+    if (evaluated) fileOf(manifest, 'eval.onnx');
+    await this.engine.open('step.onnx', files.get('step.onnx')!, { ...trainingSession, ...sessionOptions });
+    if (evaluated) await this.engine.open('eval.onnx', files.get('eval.onnx')!, inferenceSession);
+    if (resume && existsSync(paths.last)) {
+      const checkpoint = loadCheckpoint(paths.last, this.expected);
+      this.place(checkpoint);
+      await this.engine.load(this.stateOf(checkpoint));
+      this.cutMetrics();
+      return;
+    }
+    rmSync(paths.best, { force: true });
+    this.cutMetrics();
+    const parameters = packState(this.expected.parameters, weights, 'the initial weights');
+    const statistics = packState(this.expected.statistics, weights, 'the initial weights');
+    await this.engine.load(this.stateOf({ parameters, statistics }));
+    await this.save();
+  }
+
+  private place({ step, progress }: Checkpoint): void {
+    const { seed, paths } = this.request;
+    const differs = (message: string, hint: string) =>
+      new DdrcError({ code: 'RESUME_DIFFERS', message, where: paths.last, hint });
+    if (progress.seed !== seed) {
+      throw differs(`the run was started with seed ${progress.seed}, not ${seed}`, `resume with --seed ${progress.seed}`);
+    }
+    if (progress.batch > this.batches) {
+      const message = `the run had done ${progress.batch} batches of its epoch, and now there are only ${this.batches}`;
+      throw differs(message, 'resume with the data and the --batch of the start');
+    }
+    const { epoch, batch, bestLoss, bestEpoch, sums } = progress;
+    Object.assign(this, { epoch, batch, step, best: { loss: bestLoss, epoch: bestEpoch } });
+    this.sums = { loss: 0, images: 0, correct: 0, ...(sums as Partial<Sums>) };
+  }
+
+  /** Drops the lines of epochs that will be done again, and the test's. */
+  private cutMetrics(): void {
+    const { metrics } = this.request.paths;
+    const lines = existsSync(metrics) ? (readLines(metrics) as Partial<EpochLine>[]) : [];
+    writeLines(
+      metrics,
+      lines.filter(({ epoch }) => epoch !== undefined && epoch < this.epoch),
+    );
+  }
+
+  /** Trains from the current batch to the end of the epoch; false where it was stopped. */
+  private async trainEpoch(): Promise<boolean> {
+    const { request, engine, stepFile, scores, epoch } = this;
+    const { data, seed, signal } = request;
+    const inputs = portsOf(stepFile.inputs, 'data', 'target');
+    const [lossPort] = portsOf(stepFile.outputs, 'loss');
+    const fetch = [lossPort.name, ...(scores ? [scores.output] : [])];
+    const augmentation = request.augmentation ? { settings: request.augmentation, seed, epoch } : undefined;
+    const batches = cut(epochOrder(data.train.size, seed, epoch), request.batch, { dropRest: true });
+    let next = this.step;
+    while (this.batch < this.batches) {
+      const pause = this.savedAt + this.minutes * 60_000;
+      await overlap(
+        batches.slice(this.batch),
+        async (indices) => {
+          if (signal?.aborted || performance.now() > pause) return null;
+          const { feeds, labels, size } = await prepareBatch(data.train, inputs, indices, augmentation);
+          const running = engine.step('step.onnx', { ...feeds, ...this.scalars(next++) }, fetch);
+          return { running: running.then((outputs) => ({ outputs, labels, size })) };
+        },
+        ({ outputs, labels, size }) => {
+          const loss = Number(outputs[lossPort.name].data[0]);
+          this.step++;
+          this.batch++;
+          if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${this.step} (epoch ${epoch})`);
+          this.sums.loss += loss * size;
+          this.sums.images += size;
+          if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
+          this.update('train', this.batch * request.batch, this.batches * request.batch);
+        },
+      );
+      if (signal?.aborted) return false;
+      if (this.batch < this.batches) await this.save();
+    }
+    return true;
+  }
+
+  /** Validation, best and last checkpoint, metrics; false where it was stopped. */
+  private async endEpoch(start: number): Promise<boolean> {
+    const { request, epoch, sums } = this;
+    const { data, schedule, paths } = request;
+    let val: EpochFigures | undefined;
+    if (data.val) {
+      const evaluation = await this.evaluate(data.val, 'validate');
+      if (!evaluation) return false;
+      val = figuresOf(evaluation);
+      if (!Number.isFinite(val.loss)) throw this.notFinite(`the validation loss is ${val.loss} after epoch ${epoch}`);
+    }
+    if (!val || this.best.loss === null || val.loss < this.best.loss) {
+      this.best = { loss: val?.loss ?? null, epoch };
+      const weights = await this.save(paths.best, { epoch: epoch + 1, batch: 0, sums: {} });
+      await request.onBest?.(weights, epoch);
+    }
+    const line: EpochLine = {
+      epoch,
+      train: { loss: sums.loss / sums.images, ...(this.scores && { accuracy: sums.correct / sums.images }) },
+      ...(val && { val }),
+      learningRate: schedule(this.step - 1).learningRate,
+      seconds: Math.round(performance.now() - start) / 1000,
+    };
+    appendLine(paths.metrics, line);
+    this.epoch++;
+    this.batch = 0;
+    this.sums = { loss: 0, images: 0, correct: 0 };
+    await this.save();
+    request.onEpoch?.(line);
+    return true;
+  }
+
+  private evaluate(dataset: Dataset, phase: 'validate' | 'test') {
+    const { manifest, batch, signal } = this.request;
+    const file = fileOf(manifest, 'eval.onnx');
+    return evaluate({
+      engine: this.engine,
+      graph: 'eval.onnx',
+      inputs: portsOf(file.inputs, 'data', 'target'),
+      scores: scoresOf(manifest, file),
+      loss: portsOf(file.outputs, 'loss')[0].name,
+      dataset,
+      batch,
+      signal,
+      onBatch: (done, total) => this.update(phase, done, total),
+    });
+  }
+
+  private async stop(): Promise<TrainResult> {
+    // After the last epoch only the test is missing, and the checkpoint of that epoch's end stands.
+    if (this.epoch <= this.request.epochs) await this.save();
+    const { epoch: bestEpoch, loss: bestLoss } = this.best;
+    return { stopped: true, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+  }
+
+  /** Writes a checkpoint of now, with the progress as of now but for `at`. */
+  private async save(path = this.request.paths.last, at: Partial<Progress> = {}): Promise<Weights> {
+    const { manifest, seed } = this.request;
+    const { parameters, statistics = new Float32Array(0), ...slots } = await this.engine.state();
+    const [moment1, moment2] = manifest.slots.map((name) => slots[name]);
+    const weights = { parameters, statistics, moment1, moment2, step: this.step };
+    const { epoch, batch, best } = this;
+    const now = { epoch, batch, seed, bestLoss: best.loss, bestEpoch: best.epoch, sums: batch > 0 ? { ...this.sums } : {} };
+    saveCheckpoint(path, this.expected, { ...weights, modelHash: manifest.modelHash, progress: { ...now, ...at } });
+    this.savedAt = performance.now();
+    return weights;
+  }
+
+  /** The engine's state: parameters, statistics, and the optimizer's vectors, zero where there are none yet. */
+  private stateOf({ parameters, statistics, moment1, moment2 }: Weights): Record<string, Float32Array> {
+    const { manifest } = this.request;
+    const slots = manifest.slots.map((name, i) => [
+      name,
+      [moment1, moment2][i] ?? new Float32Array(tableLength(this.expected.parameters)),
+    ]);
+    return { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(slots) };
+  }
+
+  /** Seed and hyperparameters of a step, counted from 0. */
+  private scalars(step: number): Record<string, TensorData> {
+    const { manifest, schedule, seed } = this.request;
+    const { learningRate, beta1 } = schedule(step);
+    const values: Record<string, unknown> = {
+      ...manifest.optimizer,
+      ...(beta1 !== undefined && { beta1 }),
+      learning_rate: learningRate,
+      step,
+    };
+    const ports = portsOf(this.stepFile.inputs, 'seed', 'hyperparameter');
+    return Object.fromEntries(
+      ports.map(({ name, role, dtype }) => {
+        const value = role === 'seed' ? seed24(seed, step) : Number(values[name]);
+        return [
+          name,
+          dtype === 'int64'
+            ? { dtype, shape: [], data: BigInt64Array.of(BigInt(value)) }
+            : { dtype: 'float32', shape: [], data: Float32Array.of(value) },
+        ];
+      }),
+    );
+  }
+
+  private update(phase: TrainingUpdate['phase'], done: number, total: number): void {
+    const { loss, images, correct } = this.sums;
+    this.request.onUpdate?.({
+      phase,
+      epoch: Math.min(this.epoch, this.request.epochs),
+      epochs: this.request.epochs,
+      done,
+      total,
+      loss: images > 0 ? loss / images : null,
+      accuracy: images > 0 && this.scores ? correct / images : null,
+    });
+  }
+
+  private notFinite(message: string): DdrcError {
+    const hint =
+      'resume is pointless; train again with a lower --lr or with gradient clipping, or start from that checkpoint with --weights';
+    return new DdrcError({
+      code: 'LOSS_NOT_FINITE',
+      message,
+      notes: [{ label: 'last good checkpoint', text: this.request.paths.last }],
+      hint,
+    });
+  }
+}
+
+/** How many rows of scores [N, classes] have their largest entry at the label. */
+function countCorrect(scores: Float32Array, labels: Int32Array): number {
+  const classes = scores.length / labels.length;
+  return labels.reduce((count, label, n) => count + Number(argmax(scores, n * classes, classes) === label), 0);
+}
