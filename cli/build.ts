@@ -12,8 +12,9 @@ import { loadWeights, unpackState } from '../runtime/checkpoint.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { placeBuild } from './build-files.ts';
+import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, example, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
+import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
 import { graphText, lowerings, printable } from './graph-text.ts';
 import { bytes, duration } from './quantity.ts';
 import { checkSessions } from './session-check.ts';
@@ -35,7 +36,7 @@ interface BuildFlags extends ModelFlags {
 }
 
 /** `ddrc build [MODEL] --out DIR`: compiles a model to ONNX files with their manifest. */
-export function addBuild(program: Command): void {
+export function add(program: Command): void {
   const command = program
     .command('build')
     .description('compile a model to ONNX: inference (model), training (step, grad, eval), initial weights and manifest.json')

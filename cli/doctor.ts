@@ -4,10 +4,10 @@ import { arch, availableParallelism, cpus, freemem, platform, release, totalmem 
 import { dirname, join } from 'node:path';
 import type { Command } from 'commander';
 import { blockSize, type ProbeResult, probe, providers } from '../runtime/providers.ts';
-import { example } from './flags.ts';
-import { shown } from './model-error.ts';
+import { example } from './example.ts';
 import { packageVersion } from './project.ts';
 import { bytes } from './quantity.ts';
+import { shown } from './shown-path.ts';
 import { textTable } from './text-table.ts';
 
 const require = createRequire(import.meta.url);
@@ -28,7 +28,7 @@ interface Findings {
 }
 
 /** `ddrc doctor`: what this machine has, and which execution providers really run a test graph on it. */
-export function addDoctor(program: Command): void {
+export function add(program: Command): void {
   program
     .command('doctor')
     .description('show versions, processor and memory, and which execution providers really run a test graph here')

@@ -77,8 +77,3 @@ export async function openProgram(
   const fitting = Object.entries(more).filter(([name, value]) => name in loaded.model.options && value !== undefined);
   return instantiate(loaded, { ...Object.fromEntries(fitting), ...optionsOf(flags) });
 }
-
-/** The text behind a command's help. */
-export function example(...lines: readonly string[]): string {
-  return `\n${lines.length === 1 ? 'Example' : 'Examples'}:\n${lines.map((line) => `  $ ${line}`).join('\n')}\n`;
-}

@@ -3,13 +3,13 @@ import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { makeFolder, writeFileAtomic } from '../runtime/files.ts';
+import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { example } from './flags.ts';
 import { dependencySpec } from './project.ts';
 import { projectFiles } from './templates.ts';
 
 /** `ddrc init NAME`: a small project of one's own. */
-export function addInit(program: Command): void {
+export function add(program: Command): void {
   program
     .command('init')
     .description('make a folder with a small model of your own that builds and trains at once')

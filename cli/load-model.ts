@@ -1,18 +1,20 @@
 import { existsSync, readdirSync, statSync } from 'node:fs';
 import nodeModule from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
-import { fileURLToPath, pathToFileURL } from 'node:url';
+import { pathToFileURL } from 'node:url';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { isModel, type Model } from '../dsl/model.ts';
-import { modelError, shown } from './model-error.ts';
+import { modelError } from './model-error.ts';
+import { packageRoot } from './project.ts';
 import { resolve as resolveDdrc } from './resolve-ddrc.ts';
+import { shown } from './shown-path.ts';
 
 const endings = ['.ts', '.mts', '.js', '.mjs'];
 
 /** The model that commands take when none is named: DDRNet, as the package brings it. */
-export const defaultModel = fileURLToPath(new URL('../../models/ddrnet.ts', import.meta.url));
+export const defaultModel = join(packageRoot, 'models', 'ddrnet.ts');
 
 /** A model and the file that it came from. */
 export interface LoadedModel {
@@ -95,7 +97,7 @@ function enableTypeScript(): Promise<void> {
     // Node 22.15 and later run hooks in this thread; there, those of a loader thread would come after tsx's.
     const { registerHooks } = nodeModule as { registerHooks?: (hooks: { resolve: typeof resolveDdrc }) => void };
     if (registerHooks) registerHooks({ resolve: resolveDdrc });
-    else nodeModule.register(new URL('./resolve-ddrc.js', import.meta.url));
+    else nodeModule.register('./resolve-ddrc.js', import.meta.url);
   });
   return enabled;
 }

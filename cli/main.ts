@@ -1,17 +1,23 @@
 #!/usr/bin/env node
 import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { Command } from 'commander';
-import { addBuild } from './build.ts';
-import { addDoctor } from './doctor.ts';
+import { example } from './example.ts';
 import { reportFailure } from './failure.ts';
-import { example } from './flags.ts';
-import { addInit } from './init.ts';
-import { addSummary } from './summary.ts';
+import { packageRoot } from './project.ts';
+
+/** The commands, each in the file of its name; in the order of the help text. */
+const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: Command) => void }>>> = {
+  init: () => import('./init.ts'),
+  build: () => import('./build.ts'),
+  summary: () => import('./summary.ts'),
+  doctor: () => import('./doctor.ts'),
+};
 
 // A mistake in a model may lie below many scopes, and its line is looked for in the stack.
 Error.stackTraceLimit = 100;
 
-const { version, description } = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
+const { version, description } = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8'));
 
 // A reader that has seen enough (`ddrc summary | head`) is no failure, and no reason to stop what is being written elsewhere.
 for (const stream of [process.stdout, process.stderr]) {
@@ -29,9 +35,10 @@ const program = new Command('ddrc')
   .configureOutput({ outputError: () => {} })
   .addHelpText('after', example('ddrc build models/ddrnet.ts --out build/ddrnet'));
 
-for (const add of [addInit, addBuild, addSummary, addDoctor]) add(program);
-
 try {
+  // Only the command that is called is loaded; the others are when a help text lists them.
+  const called = Object.keys(commands).find((name) => name === process.argv[2]);
+  for (const name of called ? [called] : Object.keys(commands)) (await commands[name]()).add(program);
   await program.parseAsync();
 } catch (error) {
   const called = program.commands.find((command) => command.name() === process.argv[2]);

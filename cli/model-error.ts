@@ -1,8 +1,9 @@
-import { relative, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import * as language from '../dsl/index.ts';
+import { pathOf, shown } from './shown-path.ts';
 
 /** The folder that holds ddrc's own compiled code: lines of a stack in it are not the model author's. */
 const own = fileURLToPath(new URL('..', import.meta.url));
@@ -106,15 +107,4 @@ function placeIn(error: Error): string | undefined {
     return `${shown(file)}:${match[2]}`;
   }
   return undefined;
-}
-
-function pathOf(place: string): string {
-  return place.startsWith('file:') ? fileURLToPath(place.replace(/[?#].*$/, '')) : place.replace(/^async /, '');
-}
-
-/** A path as a reader wants it: relative where it lies below the working folder. */
-export function shown(path: string): string {
-  const full = resolve(pathOf(path));
-  const short = relative('', full);
-  return short.startsWith('..') ? full : short || full;
 }

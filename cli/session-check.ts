@@ -1,5 +1,4 @@
 import { join } from 'node:path';
-import { InferenceSession } from 'onnxruntime-node';
 import { DdrcError } from '../diagnostics/error.ts';
 
 /**
@@ -7,6 +6,7 @@ import { DdrcError } from '../diagnostics/error.ts';
  * @throws DdrcError EMITTED_REFUSED with ONNX Runtime's own sentence
  */
 export async function checkSessions(folder: string, names: readonly string[]): Promise<void> {
+  const { InferenceSession } = await import('onnxruntime-node');
   for (const name of names) {
     try {
       const session = await InferenceSession.create(join(folder, name), {

@@ -1,13 +1,14 @@
 import type { Command } from 'commander';
 import type { Program } from '../compiler/ir/program.ts';
 import { formatShape, formatType } from '../compiler/ir/types.ts';
-import { addModelFlags, example, type ModelFlags, openProgram } from './flags.ts';
+import { example } from './example.ts';
+import { addModelFlags, type ModelFlags, openProgram } from './flags.ts';
 import { graphCost, type ScopeCost } from './graph-cost.ts';
 import { bytes, grouped, short } from './quantity.ts';
 import { textTable } from './text-table.ts';
 
 /** `ddrc summary [MODEL]`: what a model consists of and what it costs, by scope. */
-export function addSummary(program: Command): void {
+export function add(program: Command): void {
   const command = program
     .command('summary')
     .description("show a model's scopes with output shapes, parameters, multiply-adds and activation memory of one example")

@@ -22,7 +22,8 @@ ${rows.join('\n')}
 }
 
 function gradientOf(op: OpDefinition): string {
-  return typeof op.vjp === 'function' ? 'yes' : `no: ${op.vjp.none}`;
+  if (typeof op.vjp === 'function') return 'yes';
+  return 'zero' in op.vjp ? `zero: ${op.vjp.zero}` : `no: ${op.vjp.none}`;
 }
 
 /** `docs/errors.md`: every code and what it stands for. */

@@ -25,6 +25,12 @@ export interface VjpArgs {
 /** Builds IR for the gradient by each input; null for an input that has none (an index, or one that is not wanted). */
 export type Vjp = (graph: Graph, args: VjpArgs) => readonly (Value | null)[];
 
+/**
+ * Why an operator has no gradient rule. `zero`: its result does not change with small changes of its inputs (a comparison, a mask, a size).
+ * `none`: it does, but no rule is there, so a loss cannot be differentiated through it.
+ */
+export type NoGradient = { readonly zero: string } | { readonly none: string };
+
 /** One input set that the tests run an operator on. */
 export interface Sample {
   /** What is special about it: `stride 2, asymmetric pads`. */
@@ -66,7 +72,7 @@ export interface OpDefinition {
   /** The shape rule: types of the outputs, or a DdrcError with the sentence that the type error shows. */
   infer(inputs: readonly TensorType[], attrs: Attrs, site: Site): readonly TensorType[];
   /** The gradient rule, or why there is none. */
-  readonly vjp: Vjp | { readonly none: string };
+  readonly vjp: Vjp | NoGradient;
   /** ONNX forms, first match wins; the last one must fit every target. */
   readonly lower: readonly Lowering[];
   /** Floating-point operations, a multiply-add counted as two; symbolic dimensions count as 1. */
@@ -87,7 +93,7 @@ export type OpTable = ReadonlyMap<string, OpDefinition>;
 /** An operator whose attributes have the type `A`: what a family's file writes. */
 export interface TypedOp<A extends Attrs> extends Omit<OpDefinition, 'name' | 'infer' | 'lower' | 'flops' | 'evaluate' | 'samples' | 'vjp'> {
   infer(inputs: readonly TensorType[], attrs: A, site: Site): readonly TensorType[];
-  readonly vjp: ((graph: Graph, args: VjpArgs, attrs: A) => readonly (Value | null)[]) | { readonly none: string };
+  readonly vjp: ((graph: Graph, args: VjpArgs, attrs: A) => readonly (Value | null)[]) | NoGradient;
   readonly lower: readonly Lowering<A>[];
   flops(inputs: readonly TensorType[], outputs: readonly TensorType[], attrs: A): number;
   evaluate(inputs: readonly NDArray[], attrs: A): readonly NDArray[];

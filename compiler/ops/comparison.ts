@@ -12,7 +12,7 @@ import { broadcastShapes, requireDType, shapeError } from './shapes.ts';
 import { map } from './unary.ts';
 
 const numbers: readonly DType[] = ['float32', 'int64', 'int32'];
-const truth = { none: 'its result is a truth value' } as const;
+const truth = { zero: 'its result is a truth value' } as const;
 
 interface ComparisonRules {
   summary: string;

@@ -238,7 +238,7 @@ export const oneHot = defineOp<OneHotAttrs>('oneHot', {
     }
     return [{ dtype: 'float32', shape: [...indices.shape, depth] }];
   },
-  vjp: { none: 'its input is an index' },
+  vjp: { zero: 'its input is an index' },
   lower: [
     {
       name: 'standard',

@@ -195,7 +195,7 @@ export const dropoutMask = defineOp<DropoutMaskAttrs>('dropoutMask', {
     if (!Number.isInteger(salt)) throw fail(`salt ${salt} is not a whole number`);
     return [{ dtype: 'float32', shape: like.shape }];
   },
-  vjp: { none: 'a mask does not depend on values' },
+  vjp: { zero: 'a mask does not depend on values' },
   lower: [{ name: 'digits', emit: (e, node, [like, seed], attrs) => emitMask(e, node.inputs[0].type.shape, like, seed, attrs) }],
   flops: () => 0,
   evaluate: ([like, seed], attrs) => [maskOf(like.shape, seed.data[0], attrs)],

@@ -5,7 +5,7 @@ import { full } from '../ir/ndarray.ts';
 /**
  * Reverse-mode differentiation. Appends to `graph` the nodes that compute the gradient of the scalar `loss` by each value of `wanted`:
  *
- * 1. A value is active when it depends on one of `wanted`.
+ * 1. A value is active when it depends on one of `wanted` other than through an operator whose gradient is zero.
  * 2. The loss's own gradient is 1.
  * 3. Nodes are visited from last to first. A node with an active output that has a gradient asks its operator's vjp for the gradients of its
  *    active inputs; contributions to one value are added in the order in which they come.
@@ -17,7 +17,8 @@ export function differentiate(graph: Graph, loss: Value, wanted: readonly Value[
   const active = new Set<Value>(wanted);
   const forward = [...graph.nodes];
   for (const node of forward) {
-    if (node.inputs.some((input) => active.has(input))) for (const output of node.outputs) active.add(output);
+    const flat = 'zero' in node.op.vjp;
+    if (!flat && node.inputs.some((input) => active.has(input))) for (const output of node.outputs) active.add(output);
   }
   const grads = new Map<Value, Value>();
   grads.set(loss, graph.constant(full([], 1)));
@@ -44,6 +45,7 @@ function visit(
   const wanted = node.inputs.map((input) => active.has(input) && input.type.dtype === 'float32');
   if (!wanted.includes(true)) return;
   if (typeof vjp !== 'function') {
+    if ('zero' in vjp) return;
     throw new DdrcError({
       code: 'GRADIENT_MISSING',
       message: `${node.op.name}: has no gradient, ${vjp.none}`,

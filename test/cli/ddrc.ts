@@ -2,6 +2,8 @@ import { execFile } from 'node:child_process';
 import { existsSync, mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
+import { promisify } from 'node:util';
 import { afterAll } from 'vitest';
 
 export const checkout = join(import.meta.dirname, '..', '..');
@@ -14,7 +16,10 @@ export interface Outcome {
 }
 
 /** Runs the compiled `ddrc` in a process of its own. */
-export function ddrc(args: readonly string[], { cwd = checkout, env = {} }: { cwd?: string; env?: Record<string, string> } = {}): Promise<Outcome> {
+export function ddrc(
+  args: readonly string[],
+  { cwd = checkout, env = {} }: { cwd?: string; env?: Record<string, string> } = {},
+): Promise<Outcome> {
   if (!existsSync(program)) throw new Error('there is no dist/cli/main.js: npm run build makes it');
   return new Promise((resolve) => {
     execFile(process.execPath, [program, ...args], { cwd, env: { ...process.env, ...env } }, (error, stdout, stderr) => {
@@ -22,6 +27,29 @@ export function ddrc(args: readonly string[], { cwd = checkout, env = {} }: { cw
       resolve({ code, stdout, stderr });
     });
   });
+}
+
+/**
+ * Loads these model files one after the other in one process, as the commands do, and sets their options to the defaults.
+ * @returns what the command would have written to stderr, by file; null for a file that is fine
+ */
+export async function loadAll(files: readonly string[], cwd: string): Promise<Record<string, string | null>> {
+  const from = (name: string) => JSON.stringify(pathToFileURL(join(checkout, 'dist', name)).href);
+  const code = `
+    import { formatDiagnosis } from ${from('diagnostics/error.js')};
+    import { instantiate, loadModel } from ${from('cli/load-model.js')};
+    const texts = {};
+    for (const file of ${JSON.stringify(files)}) {
+      try {
+        instantiate(await loadModel(file), {});
+        texts[file] = null;
+      } catch (error) {
+        texts[file] = error.name === 'DdrcError' ? formatDiagnosis(error) : error.stack;
+      }
+    }
+    console.log(JSON.stringify(texts));`;
+  const { stdout } = await promisify(execFile)(process.execPath, ['--input-type=module', '-e', code], { cwd });
+  return JSON.parse(stdout);
 }
 
 /** A folder for a test file, removed at its end. */

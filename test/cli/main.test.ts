@@ -55,7 +55,10 @@ describe('ddrc', () => {
   });
 
   it('is not disturbed by a reader that stops reading', async () => {
-    const child = spawn(process.execPath, [join(checkout, 'dist', 'cli', 'main.js'), 'summary', 'small.ts'], { cwd: folder, stdio: ['ignore', 'pipe', 'pipe'] });
+    const child = spawn(process.execPath, [join(checkout, 'dist', 'cli', 'main.js'), 'summary', 'small.ts'], {
+      cwd: folder,
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     child.stdout.destroy();
     let stderr = '';
     child.stderr.on('data', (chunk) => {

@@ -31,7 +31,7 @@ for (const op of operators.values()) {
     expect([...new Set(names)]).toEqual(names);
     const rules = op.lower.map((rule) => rule.name);
     expect([...new Set(rules)]).toEqual(rules);
-    if (typeof op.vjp !== 'function') expect(op.vjp.none).not.toBe('');
+    if (typeof op.vjp !== 'function') expect(Object.values(op.vjp)[0]).not.toBe('');
     for (const sample of samples) {
       const { types, outputs, attrs } = staticSample(op, sample);
       const flops = op.flops(types, outputs, attrs);

@@ -1,0 +1,213 @@
+import { createHash } from 'node:crypto';
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import sharp from 'sharp';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { Dataset } from '../../runtime/data/dataset.ts';
+import { testFiguresOf } from '../../runtime/evaluator.ts';
+import { parseManifest, readArtifacts } from '../../runtime/manifest.ts';
+import { readOnnxMetadata } from '../../runtime/onnx-metadata.ts';
+import { describeModel, openModel } from '../../runtime/predictor.ts';
+import { manifest } from './softmax-regression.ts';
+import { type TinyModel, tinyModel } from './tiny-onnx.ts';
+
+const folder = mkdtempSync(join(tmpdir(), 'ddrc-predictor-'));
+afterAll(() => rmSync(folder, { recursive: true }));
+
+const metadata = {
+  'ddrc.model': 'colours',
+  'ddrc.options': '{"size":4}',
+  'ddrc.classes': '["red","green","blue"]',
+  'ddrc.scores': '{"output":"logits","activation":"softmax"}',
+  'ddrc.preprocessing': '[{"input":"image","layout":"NCHW","size":[3,4,4],"range":[0,1],"resize":"bilinear, whole image"}]',
+  'ddrc.modelHash': 'abc',
+};
+
+/** The logits are the channels' means. */
+const colours: TinyModel = {
+  nodes: [
+    ['ReduceMean', ['image'], ['logits'], { axes: [2, 3], keepdims: 0 }],
+    ['Softmax', ['logits'], ['probabilities'], { axis: 1 }],
+  ],
+  inputs: [['image', 'float32', ['N', 3, 4, 4]]],
+  outputs: [
+    ['logits', 'float32', ['N', 3]],
+    ['probabilities', 'float32', ['N', 3]],
+  ],
+  metadata,
+};
+
+/** The same on a decoder's bytes. */
+const bytesColours: TinyModel = {
+  ...colours,
+  nodes: [
+    ['Cast', ['image'], ['numbers'], { to: 1 }],
+    ['Mul', ['numbers', 'scale'], ['scaled']],
+    ['ReduceMean', ['scaled'], ['logits'], { axes: [1, 2], keepdims: 0 }],
+    ['Softmax', ['logits'], ['probabilities'], { axis: 1 }],
+  ],
+  inputs: [['image', 'uint8', ['N', 4, 4, 3]]],
+  floats: { scale: 1 / 255 },
+};
+
+const write = (name: string, bytes: Uint8Array | string) => {
+  const path = join(folder, name);
+  writeFileSync(path, bytes);
+  return path;
+};
+
+/** softmax of the channels of a colour, 0 to 255. */
+const expected = (...rgb: number[]) => {
+  const powers = rgb.map((value) => Math.exp(value / 255));
+  const total = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / total);
+};
+
+describe('openModel', () => {
+  const images: string[] = [];
+  const colour = [
+    [200, 10, 20],
+    [10, 30, 220],
+    [0, 255, 0],
+  ];
+  beforeAll(async () => {
+    for (const [i, [r, g, b]] of colour.entries()) {
+      const image = sharp({ create: { width: 9, height: 6, channels: 3, background: { r, g, b } } }).png();
+      images.push(write(`${i}.png`, await image.toBuffer()));
+    }
+    write('model.onnx', tinyModel(colours));
+    write('bytes.onnx', tinyModel(bytesColours));
+  });
+
+  it.each(['', 'model.onnx', 'bytes.onnx'])('classifies images (%s)', async (name) => {
+    const model = await openModel(join(folder, name), { threads: 1 });
+    const predictions = await model.predict(images, { batch: 2 });
+    await model.close();
+    expect(predictions.map(({ file, class: of }) => [file, of])).toEqual([
+      [images[0], 'red'],
+      [images[1], 'blue'],
+      [images[2], 'green'],
+    ]);
+    predictions.forEach(({ probabilities }, i) => {
+      expect(Object.keys(probabilities)).toEqual(['red', 'green', 'blue']);
+      const values = expected(...colour[i]);
+      // float32.
+      Object.values(probabilities).forEach((value, k) => {
+        expect(value).toBeCloseTo(values[k], 6);
+      });
+    });
+  });
+
+  it('stops at an image that does not decode, or leaves it out and tells', async () => {
+    const broken = write('broken.png', 'no image');
+    const model = await openModel(folder, { threads: 1 });
+    await expect(model.predict([images[0], broken])).rejects.toMatchObject({ code: 'IMAGE_FORMAT' });
+    const bad: string[] = [];
+    const predictions = await model.predict([broken, ...images], { batch: 2, onBadImage: (file) => bad.push(file) });
+    await model.close();
+    expect(bad).toEqual([broken]);
+    expect(predictions.map(({ class: of }) => of)).toEqual(['red', 'blue', 'green']);
+  });
+
+  it.each(['model.onnx', 'bytes.onnx'])('evaluates a data set, the last incomplete batch included (%s)', async (name) => {
+    // Labels 0, 0, 1, 2, 2; the brightest channels 0, 1, 1, 2, 0.
+    const brightest = [0, 1, 1, 2, 0];
+    const dataset: Dataset = {
+      size: 5,
+      classes: ['red', 'green', 'blue'],
+      labels: Int32Array.of(0, 0, 1, 2, 2),
+      batch: async (indices) => {
+        const data = new Float32Array(indices.length * 48);
+        indices.forEach((index, i) => {
+          data.fill(200 / 255, i * 48 + brightest[index] * 16, i * 48 + brightest[index] * 16 + 16);
+        });
+        return { image: { dtype: 'float32', shape: [indices.length, 3, 4, 4], data } };
+      },
+    };
+    const model = await openModel(join(folder, name), { threads: 1 });
+    const done: number[] = [];
+    const evaluation = await model.evaluate(dataset, { batch: 2, onBatch: (count) => done.push(count) });
+    await model.close();
+    expect(done).toEqual([2, 4, 5]);
+    expect(evaluation).toMatchObject({ images: 5, loss: null });
+    expect(evaluation!.confusion!.counts).toEqual([
+      [1, 1, 0],
+      [0, 1, 0],
+      [1, 0, 1],
+    ]);
+    const figures = testFiguresOf(evaluation!, dataset.classes);
+    expect(figures).toMatchObject({
+      images: 5,
+      accuracy: 3 / 5,
+      classes: { red: { precision: 1 / 2, recall: 1 / 2, support: 2 } },
+    });
+    expect(figures).not.toHaveProperty('loss');
+  });
+
+  it('refuses what is no model of ddrc in one sentence', async () => {
+    const foreign = write('foreign.onnx', tinyModel({ ...colours, metadata: {} }));
+    await expect(openModel(foreign)).rejects.toMatchObject({
+      code: 'MODEL_FOREIGN',
+      message: expect.stringContaining('was not made by ddrc'),
+    });
+    const text = write('text.onnx', 'this is not a model');
+    await expect(openModel(text)).rejects.toMatchObject({ code: 'ONNX_INVALID', message: `${text} is not an ONNX model` });
+    await expect(openModel(join(folder, 'none.onnx'))).rejects.toMatchObject({ code: 'FILE_MISSING' });
+    const scoreless = write('scoreless.onnx', tinyModel({ ...colours, metadata: { ...metadata, 'ddrc.scores': 'null' } }));
+    const model = await openModel(scoreless, { threads: 1 });
+    await expect(model.predict(images)).rejects.toMatchObject({ code: 'MODEL_SCORELESS' });
+    await model.close();
+  });
+});
+
+describe('readOnnxMetadata', () => {
+  it('reads the texts and nothing else', () => {
+    const bytes = tinyModel({ ...colours, metadata: { ...metadata, note: 'ä → 中' }, floats: { unused: [1, 2, 3] } });
+    expect(Object.fromEntries(readOnnxMetadata(bytes, 'x'))).toEqual({ ...metadata, note: 'ä → 中' });
+    expect(describeModel(bytes, 'x')).toMatchObject({
+      model: 'colours',
+      options: { size: 4 },
+      classes: ['red', 'green', 'blue'],
+      modelHash: 'abc',
+    });
+  });
+
+  it('refuses a file that was cut off, is empty, or is another kind of file', () => {
+    const bytes = tinyModel(colours);
+    const png = Uint8Array.of(0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a, 0, 0, 0, 0x0d);
+    for (const broken of [
+      new Uint8Array(0),
+      bytes.subarray(0, 60),
+      bytes.subarray(0, bytes.length - 3),
+      png,
+      new TextEncoder().encode('{"a": 1}'),
+    ]) {
+      expect(() => readOnnxMetadata(broken, 'model.onnx')).toThrow('model.onnx is not an ONNX model');
+    }
+  });
+});
+
+describe('readArtifacts', () => {
+  it('reads what was built and checks the hashes', () => {
+    const bytes = tinyModel(colours);
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    write('eval.onnx', bytes);
+    write('manifest.json', JSON.stringify({ ...manifest, files: { 'eval.onnx': { sha256, inputs: [], outputs: [] } } }));
+    expect(readArtifacts(folder).files).toEqual(new Map([['eval.onnx', Buffer.from(bytes)]]));
+    expect(() => readArtifacts(folder, ['step.onnx'])).toThrow('the model was built without step.onnx');
+    bytes[30] ^= 1;
+    write('eval.onnx', bytes);
+    expect(() => readArtifacts(folder)).toThrow(expect.objectContaining({ code: 'MANIFEST_FILE' }));
+  });
+
+  it('refuses manifests that are damaged or of another version', () => {
+    const parse = (value: unknown) => () =>
+      parseManifest(typeof value === 'string' ? value : JSON.stringify(value), 'manifest.json');
+    expect(parse('{"ddrc": 1')).toThrow('manifest.json is not JSON');
+    expect(parse({ name: 'other' })).toThrow('manifest.json is not a manifest of ddrc');
+    expect(parse({ ...manifest, ddrc: 2 })).toThrow('manifest.json has version 2, this ddrc reads version 1');
+    expect(parse({ ...manifest, slots: null })).toThrow('manifest.json has no valid "slots"');
+    expect(parse(manifest)()).toEqual(manifest);
+  });
+});
