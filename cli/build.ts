@@ -61,7 +61,6 @@ export function add(program: Command): void {
 }
 
 async function build(path: string | undefined, flags: BuildFlags): Promise<void> {
-  const started = performance.now();
   const program = await openProgram(path, flags, { classes: flags.classes?.length });
   checkClasses(program, flags.classes);
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights);
@@ -82,7 +81,8 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
     process.stdout.write(`${graphText(program, flags.printIr === true ? 'model' : flags.printIr, flags.batch)}\n`);
   if (flags.explain) process.stdout.write(`${lowerings(compiled)}\n`);
   const sizes = [...files].map(([name, content]) => [`  ${name}`, bytes(content.length)]);
-  const seconds = duration(performance.now() - started);
+  // Since the process began.
+  const seconds = duration(performance.now());
   process.stdout.write(`${flags.out}\n${textTable(sizes, ['left', 'right'])}\nbuilt ${program.name} in ${seconds}\n`);
 }
 

@@ -95,7 +95,7 @@ export default defineModel({
 function readme(name: string): string {
   return `# ${name}
 
-An image classifier written with [ddrc](https://www.npmjs.com/package/ddrc). \`model.ts\` is the whole model.
+An image classifier written with ddrc. \`model.ts\` is the whole model.
 
     npm install
     npx ddrc summary model.ts           # layers, parameters, multiply-adds

@@ -1,9 +1,16 @@
 export type { DType, Shape } from '../compiler/ir/types.ts';
+export * from './activations.ts';
+export * from './constants.ts';
+export * from './dropout.ts';
+export * from './elementwise.ts';
 export * from './initializers.ts';
 export * from './layers.ts';
 export * from './losses.ts';
 export * from './model.ts';
-export * from './operators.ts';
+export * from './norms.ts';
 export * from './options.ts';
+export * from './pooling.ts';
+export * from './reductions.ts';
 export * from './scope.ts';
+export * from './shaping.ts';
 export type { Dim, Tensor } from './tensor.ts';

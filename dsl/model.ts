@@ -41,7 +41,12 @@ export type Ports = Readonly<Record<string, Port>>;
 export type TensorsOf<P extends Ports> = { readonly [K in keyof P]: Tensor<P[K]['shape'], P[K]['dtype']> };
 
 /** What a model file says. */
-export interface ModelDefinition<O extends OptionSpecs, I extends Ports, T extends Ports, R extends Readonly<Record<string, Tensor>>> {
+export interface ModelDefinition<
+  O extends OptionSpecs,
+  I extends Ports,
+  T extends Ports,
+  R extends Readonly<Record<string, Tensor>>,
+> {
   /** Name of the model: letters, digits and dashes. */
   readonly name: string;
   readonly options: O;
@@ -89,7 +94,10 @@ export function defineModel<
 >(definition: ModelDefinition<O, I, T, R>): Model<O> {
   const { name } = definition;
   if (typeof name !== 'string' || !/^[A-Za-z][\w-]*$/.test(name)) {
-    throw new DdrcError({ code: 'MODEL_INVALID', message: `a model's name is letters, digits and dashes, got ${JSON.stringify(name)}` });
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `a model's name is letters, digits and dashes, got ${JSON.stringify(name)}`,
+    });
   }
   for (const part of ['inputs', 'forward'] as const) {
     if (typeof definition[part] !== 'function') {
@@ -148,7 +156,8 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   try {
     const results = definition.forward(feed(inputs, 'data') as TensorsOf<I>, options);
     const outputs = checkOutputs(definition.name, results);
-    const loss = request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
+    const loss =
+      request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
     if (loss && (!isTensor(loss) || loss.shape.length !== 0)) {
       throw new DdrcError({
         code: 'MODEL_INVALID',
@@ -180,7 +189,8 @@ function checkOutputs(name: string, results: unknown) {
   }
   return new Map(
     entries.map(([key, output]) => {
-      if (!isTensor(output)) throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: output ${key} of forward is not a tensor` });
+      if (!isTensor(output))
+        throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: output ${key} of forward is not a tensor` });
       return [key, valueOf(output)];
     }),
   );

@@ -28,7 +28,13 @@ export function int<const T extends number>(value: T, rules: IntRules = {}): Opt
   const { min, max, multipleOf } = rules;
   const expects = [
     'a whole number',
-    min !== undefined && max !== undefined ? `from ${min} to ${max}` : min !== undefined ? `from ${min} up` : max !== undefined ? `up to ${max}` : '',
+    min !== undefined && max !== undefined
+      ? `from ${min} to ${max}`
+      : min !== undefined
+        ? `from ${min} up`
+        : max !== undefined
+          ? `up to ${max}`
+          : '',
     multipleOf ? `that is a multiple of ${multipleOf}` : '',
   ]
     .filter(Boolean)
@@ -48,11 +54,18 @@ export function int<const T extends number>(value: T, rules: IntRules = {}): Opt
 
 /** A number; `float(0.2, { min: 0, below: 1 })`. */
 export function float(value: number, { min = Number.NEGATIVE_INFINITY, below = Number.POSITIVE_INFINITY } = {}): Option<number> {
-  const expects = [`a number`, min > Number.NEGATIVE_INFINITY ? `from ${min}` : '', below < Number.POSITIVE_INFINITY ? `below ${below}` : ''].filter(Boolean).join(' ');
+  const expects = [
+    `a number`,
+    min > Number.NEGATIVE_INFINITY ? `from ${min}` : '',
+    below < Number.POSITIVE_INFINITY ? `below ${below}` : '',
+  ]
+    .filter(Boolean)
+    .join(' ');
   return {
     default: value,
     expects,
-    check: (given) => (typeof given === 'number' && Number.isFinite(given) && given >= min && given < below ? null : `must be ${expects}`),
+    check: (given) =>
+      typeof given === 'number' && Number.isFinite(given) && given >= min && given < below ? null : `must be ${expects}`,
     parse: (text) => (text.trim() !== '' && Number.isFinite(Number(text)) ? Number(text) : undefined),
   };
 }
@@ -85,7 +98,11 @@ export type OptionValues<O extends OptionSpecs> = { readonly [K in keyof O]: O[K
  * The options of a model with `given` in place of defaults.
  * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID
  */
-export function resolveOptions<O extends OptionSpecs>(model: string, specs: O, given: Readonly<Record<string, unknown>>): OptionValues<O> {
+export function resolveOptions<O extends OptionSpecs>(
+  model: string,
+  specs: O,
+  given: Readonly<Record<string, unknown>>,
+): OptionValues<O> {
   const values: Record<string, unknown> = {};
   for (const [name, spec] of Object.entries(specs)) values[name] = spec.default;
   for (const [name, raw] of Object.entries(given)) {

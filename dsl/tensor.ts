@@ -1,7 +1,7 @@
 import type { Graph, Value } from '../compiler/ir/graph.ts';
 import { type NDArray, scalar } from '../compiler/ir/ndarray.ts';
 import type { Initializer, Stored } from '../compiler/ir/program.ts';
-import type { Attrs, DType, Shape } from '../compiler/ir/types.ts';
+import { type Attrs, type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 
 export type { Dim, DType, Shape } from '../compiler/ir/types.ts';
@@ -41,7 +41,13 @@ export class Context {
     return this.store(this.statistics, 'statistic', name, shape, initializer);
   }
 
-  private store(list: Stored[], role: 'parameter' | 'statistic', name: string, shape: readonly number[], initializer: Initializer): Value {
+  private store(
+    list: Stored[],
+    role: 'parameter' | 'statistic',
+    name: string,
+    shape: readonly number[],
+    initializer: Initializer,
+  ): Value {
     const full = this.graph.scope ? `${this.graph.scope}.${name}` : name;
     const known = this.weights?.get(full);
     if (list.some((other) => other.name === full)) {
@@ -51,9 +57,7 @@ export class Context {
         hint: 'give one of the two layers another name, or put it in a scope of its own',
       });
     }
-    const value = known
-      ? this.graph.constant(known, full)
-      : this.graph.input(full, { dtype: 'float32', shape }, role);
+    const value = known ? this.graph.constant(known, full) : this.graph.input(full, { dtype: 'float32', shape }, role);
     list.push({ name: full, shape, initializer, value });
     return value;
   }
@@ -104,7 +108,11 @@ export function isTensor(x: unknown): x is Tensor {
 export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
   const wrong = inputs.findIndex((input) => !isTensor(input));
   if (wrong >= 0) {
-    throw new DdrcError({ code: 'MODEL_INVALID', message: `${op}: input ${wrong} is not a tensor (${typeof inputs[wrong]})`, where: placeOf(new Error()) });
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${op}: input ${wrong} is not a tensor (${typeof inputs[wrong]})`,
+      where: placeOf(new Error()),
+    });
   }
   const context = contextOf(inputs[0]);
   if (inputs.some((input) => contextOf(input) !== context)) {
@@ -124,6 +132,13 @@ export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {
 
 export function apply(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor {
   return applyAll(op, inputs, attrs)[0];
+}
+
+/** `op: [N,32] and [N,64] have different shapes`, with the place in the model file. */
+export function otherShape(op: string, a: Tensor, b: Tensor): unknown {
+  const message = `${op}: ${formatShape(a.shape)} and ${formatShape(b.shape)} have different shapes`;
+  const where = `scope ${contextOf(a).graph.scope || '(top)'}`;
+  return located(new DdrcError({ code: 'SHAPE_MISMATCH', message, where }));
 }
 
 /** `error` with the line of the model file in front of its place. */

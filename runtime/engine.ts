@@ -70,7 +70,7 @@ export class Engine {
    * @throws DdrcError ENGINE_FAILED where ONNX Runtime refuses the graph, ENGINE_MEMORY, ENGINE_STOPPED
    */
   open(graph: string, bytes: Uint8Array, options: SessionOptions = {}): Promise<SessionPorts> {
-    const copy = bytes.slice();
+    const copy = new Uint8Array(bytes);
     return this.call({ kind: 'open', graph, bytes: copy, options }, [copy.buffer as ArrayBuffer]);
   }
 
@@ -166,7 +166,8 @@ export class Engine {
 function withOwnMemory(tensor: TensorData): TensorData {
   const { data } = tensor;
   const whole = data.byteLength === data.buffer.byteLength && data.buffer instanceof ArrayBuffer;
-  return whole ? tensor : { ...tensor, data: data.slice() };
+  // A Buffer's own slice would share the memory.
+  return whole ? tensor : { ...tensor, data: data instanceof Uint8Array ? new Uint8Array(data) : data.slice() };
 }
 
 function bufferOf(data: TensorData['data']): ArrayBuffer {

@@ -1,6 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { difference, isLess, product, quotient, sum } from './arithmetic.ts';
-import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, ShapeError, unranked } from './mistake.ts';
+import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, Mistake, ShapeError, unranked } from './mistake.ts';
 
 /**
  * The axis counted from the start: −1 is the last one. never where there is no such axis, `number` where that is not known.
@@ -147,7 +147,7 @@ type joined<First extends Shape, Rest extends readonly Shape[], I extends number
 ]
   ? Next extends Shape
     ? isUnranked<Next> extends true
-      ? Next extends ShapeError
+      ? Next extends Mistake
         ? unranked<Next>
         : joined<First, Others, I, number>
       : First['length'] extends Next['length']
@@ -181,7 +181,7 @@ type agrees<X extends Dim, Y extends Dim> =
  */
 export type splitShape<S extends Shape, Sizes extends readonly number[], Axis extends number> = S extends Shape
   ? isUnranked<S> extends true
-    ? S extends ShapeError
+    ? S extends Mistake
       ? unranked<S>
       : { -readonly [P in keyof Sizes]: Dim[] }
     : axisOf<S, Axis> extends infer I extends number

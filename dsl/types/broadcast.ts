@@ -1,5 +1,5 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
-import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, lost, ShapeError, unranked } from './mistake.ts';
+import type { anyThatFits, formatDims, formatShape, isOpen, isUnranked, lost, Mistake, ShapeError, unranked } from './mistake.ts';
 
 /**
  * Shape of an element-wise operator of two tensors by numpy's rules: aligned at the right, sizes equal or 1. A named dimension fits itself
@@ -105,7 +105,7 @@ export type sameShape<Op extends string, A extends Shape, B extends Shape> = A e
 
 type samePair<Op extends string, A extends Shape, B extends Shape> = B extends Shape
   ? isUnranked<B> extends true
-    ? B extends ShapeError
+    ? B extends Mistake
       ? unranked<B>
       : A
     : isUnranked<A> extends true

@@ -1,45 +1,58 @@
 /*
  * How a shape rule says no. Every rule of this folder (`convShape`, `broadcastShape`, …) answers with the result's shape, or with
  * `ShapeError<sentence>`; the sentence is the one that the operator's own rule says when a graph is built. An operator puts the
- * answer into its signature twice:
+ * answer into its signature twice, in an overload of its own:
  *
- *   declare function relu6<X extends Tensor, const O extends Options>(
- *     x: fitting<X, ruleShape<X['shape'], O>>, options: O,
- *   ): Tensor<made<ruleShape<X['shape'], O>>, X['dtype']>;
+ *   export function pool<X extends Tensor, const O extends PoolWindow>(
+ *     x: X & fits<poolShape<'maxPool', X['shape'], O>>,
+ *     options: O,
+ *   ): Tensor<made<poolShape<'maxPool', X['shape'], O>>, X['dtype']>;
+ *   export function pool(x: Tensor, options: PoolWindow): Tensor { … }
  *
- * `fitting` turns the parameter's type into the sentence, so that the editor says
- *   Argument of type 'Tensor<["N", 64, 56, 56]>' is not assignable to parameter of type
- *   '"add: [N,32,56,56] and [N,64,56,56] have different shapes"'.
+ * `fits` is `unknown`, or the sentence, to which no tensor is assignable, so that the editor says
+ *   Type 'Tensor<["N", 64, 56, 56]>' is not assignable to type '"add: [N,32,56,56] and [N,64,56,56] have different shapes"'.
  * and `made` gives the result of a mistake a shape of which nothing is known, so that it is not followed by others.
+ *
+ * Inside a generic function a rule cannot answer yet: its answer is a conditional type that TypeScript defers. Then `fits` lets the
+ * argument pass. Both are written so that TypeScript need not look into a deferred answer (it would, at a cost that grows exponentially
+ * with the number of operators in the function): the parameter's type is no conditional type, and every branch of `made` is a shape by the
+ * constraint of its `infer`.
  */
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 
 declare const sentence: unique symbol;
+declare const again: unique symbol;
 
-/** What a shape rule answers to inputs that do not fit: the sentence that the build would stop with. */
-export interface ShapeError<out Sentence extends string = string> {
+/**
+ * What a shape rule answers to inputs that do not fit: the sentence that the build would stop with. `Again` where an operator before
+ * has said it.
+ */
+export interface ShapeError<out Sentence extends string = string, out Again extends boolean = false> {
   readonly [sentence]: Sentence;
+  readonly [again]: Again;
 }
 
-/** A shape, or a list of shapes (of an operator with several results); not a ShapeError. */
+/** Any ShapeError. */
+export type Mistake = ShapeError<string, boolean>;
+
+/** A shape, or a list of shapes (of an operator with several results). */
 type Valid = readonly unknown[];
 
 /**
- * The type of a parameter whose argument has type `T`: `T` where the rule's answer is a shape, the sentence where it is a ShapeError
- * (or one of several, for a union), and `T` where the answer is not known yet, as inside a generic function.
+ * What a parameter's type is intersected with: `unknown` where the rule's answer is a shape or is not known yet, the sentence where it is a
+ * mistake (or one of several, for a union).
  */
-export type fitting<T, Answer> = [Answer] extends [Valid] ? T : Refusal<Answer>[outcome<settled<certain<Answer>>>];
+export type fits<Answer> = Outcome<Answer>[outcome<settled<certain<Answer>>>];
 
-interface Refusal<Answer> {
+interface Outcome<Answer> {
   accepted: unknown;
-  refused: Answer extends ShapeError<infer Sentence> ? Sentence : never;
+  refused: Answer extends ShapeError<infer Sentence, boolean> ? Sentence : never;
 }
 
 /*
- * TypeScript lets an argument pass a conditional type that it cannot decide yet when both branches take it. The second branch is
- * an indexed access, which is judged by its key's constraint. Constraints leave `any` branches of conditional types out: that of
- * `certain` is 'accepted', and so is the key's. Once the answer is known, `any` takes both ways in `settled`, which adds up to
- * `string` and to 'refused'.
+ * TypeScript judges an argument for `Outcome[key]` by the constraint of a key that it cannot decide yet. Constraints leave `any` branches of
+ * conditional types out: that of `certain` is 'accepted', and so is the key's. Once the answer is known, `any` takes both ways in `settled`,
+ * which adds up to `string` and so to 'refused'.
  */
 // biome-ignore lint/suspicious/noExplicitAny: a constraint leaves out `any` only, see above
 type certain<Answer> = [Answer] extends [Valid] ? 'accepted' : any;
@@ -51,32 +64,30 @@ type outcome<Settled> = Settled extends 'accepted' ? 'accepted' : 'refused';
  * generic function, which is known only where the function is called, is shown by the next operator that takes its result (and a mistake that
  * was shown already once more, in the same expression mostly; then no more).
  */
-export type made<Answer> = Answer extends Shape ? Answer : Answer extends Repeated ? Dim[] : Dim[] & Answer;
+export type made<Answer> = Answer extends infer S extends Shape
+  ? S
+  : Answer extends ShapeError<infer Sentence, false>
+    ? Dim[] & ShapeError<Sentence, true>
+    : Dim[];
 
 /** The shapes of several results, like {@link made}. */
-export type madeAll<Answer> = Answer extends readonly Shape[] ? Answer : made<Answer>[];
-
-/** A mistake that an operator before has made. */
-interface Repeated {
-  readonly [repeated]: true;
-}
-declare const repeated: unique symbol;
+export type madeAll<Answer> = Answer extends infer Shapes extends readonly Shape[] ? Shapes : made<Answer>[];
 
 /** The shape of the result of an operator that has no mistakes of its own, for an input of unknown rank. */
-export type lost<S extends Shape> = S extends ShapeError ? S : Dim[];
+export type lost<S extends Shape> = S extends infer Lost extends Shape & Mistake ? Lost : Dim[];
 
 /** A rule's answer to an input of unknown rank: its mistake, if that is why. */
 export type unranked<S extends Shape> = Dim[] extends S
   ? Dim[]
-  : S extends ShapeError<infer Sentence>
-    ? ShapeError<Sentence> & Repeated
+  : S extends ShapeError<infer Sentence, boolean>
+    ? ShapeError<Sentence, true>
     : Dim[];
 
 /**
  * A rule's answers for the members of a union, of which one that fits is enough: `b` of `add(a, b)` may have been made by the same
  * condition as `a`.
  */
-export type anyThatFits<Answer> = [Answer] extends [ShapeError] ? Answer : Exclude<Answer, ShapeError>;
+export type anyThatFits<Answer> = [Answer] extends [Mistake] ? Answer : Exclude<Answer, Mistake>;
 
 /** `['N', 32, 56, 56]` → `[N,32,56,56]`; a size that is not known is written `?`. */
 export type formatShape<S extends Shape> = number extends S['length'] ? '[...]' : `[${formatDims<S, ','>}]`;

@@ -1,6 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { product, quotient, remainder } from './arithmetic.ts';
-import type { formatShape, isOpen, isUnranked, ShapeError, unranked } from './mistake.ts';
+import type { formatShape, isOpen, isUnranked, Mistake, ShapeError, unranked } from './mistake.ts';
 
 /**
  * Shape of `reshape(x, Target)`: sizes, names that x has, and at most one −1 for whatever is left.
@@ -10,7 +10,7 @@ export type reshapeShape<S extends Shape, Target extends Shape> = S extends Shap
   ? isUnranked<Target> extends true
     ? unranked<S>
     : isUnranked<S> extends true
-      ? S extends ShapeError
+      ? S extends Mistake
         ? unranked<S>
         : fill<Target, Dim>
       : hasOpen<S> extends true
@@ -83,7 +83,7 @@ type withoutOne<A extends Shape, D extends Dim, Kept extends Shape = []> = A ext
 /** Shape of `flatten(x)`: the first axis, and all others as one. */
 export type flattenShape<S extends Shape> =
   isUnranked<S> extends true
-    ? S extends ShapeError
+    ? S extends Mistake
       ? S
       : [Dim, Dim]
     : S extends readonly [infer N extends Dim, ...infer Rest extends Shape]

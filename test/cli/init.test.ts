@@ -1,5 +1,7 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
+import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { dependencySpec } from '../../cli/project.ts';
 import { checkout, ddrc, temporaryFolder } from './ddrc.ts';
@@ -37,6 +39,20 @@ describe('ddrc init', () => {
     const manifest = JSON.parse(readFileSync(at('My Cells', 'build', 'manifest.json'), 'utf8'));
     expect(Object.keys(manifest.files)).toContain('step.onnx');
     expect(manifest.statistics.length).toBe(6);
+  });
+
+  it('whose model is free of type errors', async () => {
+    // What npm install would put there.
+    mkdirSync(at('My Cells', 'node_modules'));
+    symlinkSync(checkout, at('My Cells', 'node_modules', 'ddrc'), 'junction');
+    const compiler = join(checkout, 'node_modules', 'typescript', 'bin', 'tsc');
+    const run = promisify(execFile)(process.execPath, [compiler, '-p', '.'], { cwd: at('My Cells') });
+    expect(
+      await run.then(
+        ({ stdout }) => stdout,
+        (error) => error.stdout,
+      ),
+    ).toBe('');
   });
 
   it('refuses a folder that holds something, and a file', async () => {

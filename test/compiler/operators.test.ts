@@ -78,6 +78,13 @@ for (const op of operators.values()) {
         expect(await runGradients(op, portable)).toEqual([]);
       });
     }
+  } else if ('zero' in op.vjp) {
+    it(`${op.name}: passes no gradient on, so the differences are zero`, () => {
+      const real = samples.filter((sample) => isReal(op, sample));
+      const { types, attrs } = staticSample(op, real[0] ?? samples[0]);
+      const { gradients } = gradientGraph(op, types, attrs);
+      for (const gradient of gradients) expect([...(gradient.constant?.data ?? [1])].every((value) => value === 0)).toBe(true);
+    });
   } else if (samples.some((sample) => isReal(op, sample))) {
     it(`${op.name}: says why it has no gradient`, () => {
       const { types, attrs } = staticSample(op, samples.find((sample) => isReal(op, sample))!);

@@ -3,7 +3,6 @@
  * this file without its `@ts-expect-error`s, and runs each program.
  */
 import type { DType, Shape } from '../../compiler/ir/types.ts';
-import type { Tensor } from '../../dsl/tensor.ts';
 import {
   add,
   concat,
@@ -20,7 +19,8 @@ import {
   slice,
   split,
   transpose,
-} from './signatures.ts';
+} from '../../dsl/index.ts';
+import type { Tensor } from '../../dsl/tensor.ts';
 
 /** A tensor of the given type: an input of a graph when the program runs. */
 export type Make = <const S extends Shape, const D extends DType = 'float32'>(shape: S, dtype?: D) => Tensor<S, D>;

@@ -78,6 +78,22 @@ describe('Engine', () => {
     expect(await engine.state()).toEqual({ state: Float32Array.of(2 + 7, 4 + 8) });
   });
 
+  it('leaves the memory that Buffers share alone', async () => {
+    const bytes = tinyModel({
+      nodes: [['Identity', ['b'], ['c']]],
+      inputs: [['b', 'uint8', [2]]],
+      outputs: [['c', 'uint8', [2]]],
+    });
+    const [neighbour, file, fed] = [Buffer.from('neighbour'), Buffer.from(bytes), Buffer.from([3, 4])];
+    for (let round = 0; round < 2; round++) {
+      await engine.open('bytes', file);
+      const { c } = await engine.run('bytes', { b: { dtype: 'uint8', shape: [2], data: fed } });
+      expect([...c.data]).toEqual([3, 4]);
+    }
+    expect(neighbour.toString()).toBe('neighbour');
+    expect([...fed]).toEqual([3, 4]);
+  });
+
   it('says in which scope a graph failed, and leaves the state alone', async () => {
     await engine.load({ state: Float32Array.of(1, 2) });
     await expect(engine.step('doubling', { x: vector(1, 2, 3) })).rejects.toMatchObject({

@@ -1,0 +1,73 @@
+import { ones, zeros } from './initializers.ts';
+import { apply, applyAll, contextOf, type Shape, type Tensor, tensor } from './tensor.ts';
+import type { fits, groupNormShape, made } from './types/index.ts';
+
+function scaleAndShift(x: Tensor, shape: Shape): [weight: Tensor, bias: Tensor] {
+  const context = contextOf(x);
+  const size = shape as readonly number[];
+  return [tensor(context, context.parameter('weight', size, ones)), tensor(context, context.parameter('bias', size, zeros))];
+}
+
+/**
+ * Batch norm of x [N,C,…]: batch statistics in training, running ones (`name.running_mean`, `name.running_var`) in inference.
+ * New running value = (1 − momentum) · old + momentum · batch's, with the unbiased variance, as PyTorch does.
+ */
+export function batchNorm<X extends Tensor>(
+  x: X,
+  name: string,
+  options?: { readonly epsilon?: number; readonly momentum?: number },
+): Tensor<X['shape'], X['dtype']>;
+export function batchNorm(x: Tensor, name: string, { epsilon = 1e-5, momentum = 0.1 } = {}): Tensor {
+  const context = contextOf(x);
+  const { graph } = context;
+  return graph.within(name, () => {
+    const channels = [x.shape[1] as number];
+    const affine = scaleAndShift(x, channels);
+    const mean = context.statistic('running_mean', channels, zeros);
+    const variance = context.statistic('running_var', channels, ones);
+    if (graph.mode === 'inference') {
+      return apply('batchNormInference', [x, ...affine, tensor(context, mean), tensor(context, variance)], { epsilon });
+    }
+    const [y, batchMean, batchVariance] = applyAll('batchNorm', [x, ...affine], { epsilon });
+    context.trackStatistics(x, momentum, [
+      [mean, batchMean],
+      [variance, batchVariance],
+    ]);
+    return y;
+  });
+}
+
+/** Group norm of x [N,C,…] over `groups` groups of channels; parameters `name.weight` and `name.bias` [C]. */
+export function groupNorm<X extends Tensor, G extends number>(
+  x: X & fits<groupNormShape<X['shape'], G>>,
+  name: string,
+  options: { readonly groups: G; readonly epsilon?: number },
+): Tensor<made<groupNormShape<X['shape'], G>>, X['dtype']>;
+export function groupNorm(
+  x: Tensor,
+  name: string,
+  { groups, epsilon = 1e-5 }: { readonly groups: number; readonly epsilon?: number },
+): Tensor {
+  return contextOf(x).graph.within(name, () => apply('groupNorm', [x, ...scaleAndShift(x, [x.shape[1]])], { groups, epsilon }));
+}
+
+/** Instance norm of x [N,C,…]: each channel of each example by itself; parameters `name.weight` and `name.bias` [C]. */
+export function instanceNorm<X extends Tensor>(
+  x: X,
+  name: string,
+  options?: { readonly epsilon?: number },
+): Tensor<X['shape'], X['dtype']>;
+export function instanceNorm(x: Tensor, name: string, { epsilon = 1e-5 } = {}): Tensor {
+  return contextOf(x).graph.within(name, () => apply('instanceNorm', [x, ...scaleAndShift(x, [x.shape[1]])], { epsilon }));
+}
+
+/** Layer norm of x over its axes from `axis` (the last by default); parameters `name.weight` and `name.bias` of those axes' sizes. */
+export function layerNorm<X extends Tensor>(
+  x: X,
+  name: string,
+  options?: { readonly axis?: number; readonly epsilon?: number },
+): Tensor<X['shape'], X['dtype']>;
+export function layerNorm(x: Tensor, name: string, { axis = -1, epsilon = 1e-5 } = {}): Tensor {
+  const shape = x.shape.slice(axis < 0 ? axis + x.shape.length : axis);
+  return contextOf(x).graph.within(name, () => apply('layerNorm', [x, ...scaleAndShift(x, shape)], { axis, epsilon }));
+}

@@ -1,0 +1,144 @@
+import { apply, applyAll, otherShape, type Shape, type Tensor } from './tensor.ts';
+import type {
+  concatShape,
+  fits,
+  flattenShape,
+  gatherShape,
+  made,
+  madeAll,
+  matmulShape,
+  oneHotShape,
+  padShape,
+  ResizeTarget,
+  reshapeShape,
+  resizeShape,
+  sameShape,
+  sliceShape,
+  splitShape,
+  transposeShape,
+} from './types/index.ts';
+import { perAxis } from './window.ts';
+
+type shapesOf<L extends readonly Tensor[]> = { readonly [I in keyof L]: L[I]['shape'] };
+type tensorsOf<Shapes extends readonly Shape[], D extends Tensor['dtype']> = {
+  -readonly [I in keyof Shapes]: Tensor<Shapes[I], D>;
+};
+
+/** The elements of x in row-major order with another shape; one size may be −1, which is worked out. */
+export function reshape<X extends Tensor, const To extends Shape>(
+  x: X & fits<reshapeShape<X['shape'], To>>,
+  shape: To,
+): Tensor<made<reshapeShape<X['shape'], To>>, X['dtype']>;
+export function reshape(x: Tensor, shape: Shape): Tensor {
+  return apply('reshape', [x], { shape });
+}
+
+/** x [N,…] → [N,rest]. */
+export function flatten<X extends Tensor>(x: X): Tensor<flattenShape<X['shape']>, X['dtype']>;
+export function flatten(x: Tensor): Tensor {
+  return apply('reshape', [x], { shape: [x.shape[0], -1] });
+}
+
+/** x with its axes in the order `perm`: axis i of the result is axis perm[i] of x. */
+export function transpose<X extends Tensor, const Perm extends readonly number[]>(
+  x: X & fits<transposeShape<X['shape'], Perm>>,
+  perm: Perm,
+): Tensor<made<transposeShape<X['shape'], Perm>>, X['dtype']>;
+export function transpose(x: Tensor, perm: readonly number[]): Tensor {
+  return apply('transpose', [x], { perm });
+}
+
+/** Tensors one behind the other along `axis` (1, the channels, by default); their other sizes are equal. */
+export function concat<const L extends readonly Tensor[], Axis extends number = 1>(
+  tensors: L & fits<concatShape<shapesOf<L>, Axis>>,
+  axis?: Axis,
+): Tensor<made<concatShape<shapesOf<L>, Axis>>, L[number]['dtype']>;
+export function concat(tensors: readonly Tensor[], axis = 1): Tensor {
+  return apply('concat', tensors, { axis });
+}
+
+/** x cut along `axis` (1 by default) into parts of the given sizes. */
+export function split<X extends Tensor, const Sizes extends readonly number[], Axis extends number = 1>(
+  x: X & fits<splitShape<X['shape'], Sizes, Axis>>,
+  sizes: Sizes,
+  axis?: Axis,
+): tensorsOf<madeAll<splitShape<X['shape'], Sizes, Axis>>, X['dtype']>;
+export function split(x: Tensor, sizes: readonly number[], axis = 1): Tensor[] {
+  return applyAll('split', [x], { axis, sizes });
+}
+
+/** Elements `start`, `start + step`, … before `end` along `axis`; negative bounds count from the end. */
+export function slice<X extends Tensor, Start extends number, End extends number, Axis extends number, Step extends number = 1>(
+  x: X & fits<sliceShape<X['shape'], Axis, Start, End, Step>>,
+  axis: Axis,
+  start: Start,
+  end: End,
+  step?: Step,
+): Tensor<made<sliceShape<X['shape'], Axis, Start, End, Step>>, X['dtype']>;
+export function slice(x: Tensor, axis: number, start: number, end: number, step = 1): Tensor {
+  return apply('slice', [x], { axes: [axis], starts: [start], ends: [end], steps: [step] });
+}
+
+/** x with `value` (0 by default) around it: `pads` are the begins of all axes, then the ends, as in ONNX. */
+export function pad<X extends Tensor, const Pads extends readonly number[]>(
+  x: X & fits<padShape<X['shape'], Pads>>,
+  pads: Pads,
+  value?: number,
+): Tensor<made<padShape<X['shape'], Pads>>, X['dtype']>;
+export function pad(x: Tensor, pads: readonly number[], value = 0): Tensor {
+  return apply('pad', [x], { pads, value });
+}
+
+/** The parts of x at `indices` along `axis` (0 by default), whose place the shape of `indices` takes. */
+export function gather<X extends Tensor, I extends Tensor, Axis extends number = 0>(
+  x: X & fits<gatherShape<X['shape'], I['shape'], Axis>>,
+  indices: I,
+  axis?: Axis,
+): Tensor<made<gatherShape<X['shape'], I['shape'], Axis>>, X['dtype']>;
+export function gather(x: Tensor, indices: Tensor, axis = 0): Tensor {
+  return apply('gather', [x, indices], { axis });
+}
+
+/** indices […] → float32 […,depth]: 1 at the index, 0 elsewhere. */
+export function oneHot<X extends Tensor, Depth extends number>(
+  indices: X,
+  depth: Depth,
+): Tensor<oneHotShape<X['shape'], Depth>, 'float32'>;
+export function oneHot(indices: Tensor, depth: number): Tensor {
+  return apply('oneHot', [indices], { depth });
+}
+
+/** The map of x [N,C,H,W] scaled to another size, half-pixel centres; `nearest` by default. */
+export function resize<X extends Tensor, const To extends ResizeTarget>(
+  x: X & fits<resizeShape<X['shape'], To>>,
+  to: To,
+  mode?: 'nearest' | 'bilinear',
+): Tensor<made<resizeShape<X['shape'], To>>, X['dtype']>;
+export function resize(x: Tensor, to: ResizeTarget, mode: 'nearest' | 'bilinear' = 'nearest'): Tensor {
+  const rank = x.shape.length - 2;
+  return apply(
+    'resize',
+    [x],
+    'size' in to ? { mode, size: perAxis(to.size, rank, 1) } : { mode, scales: perAxis(to.scale, rank, 1) },
+  );
+}
+
+/** Matrix product of a […,p,q] and b […,q,r], leading axes broadcast. */
+export function matmul<A extends Tensor, B extends Tensor>(
+  a: A,
+  b: B & fits<matmulShape<A['shape'], B['shape']>>,
+): Tensor<made<matmulShape<A['shape'], B['shape']>>, A['dtype']>;
+export function matmul(a: Tensor, b: Tensor): Tensor {
+  return apply('matmul', [a, b]);
+}
+
+/** y, of which it is said that it has the shape of x: for a loop's variable inside a generic function. The build checks it. */
+export function shapedLike<X extends Tensor, Y extends Tensor>(
+  x: X,
+  y: Y & fits<sameShape<'shapedLike', X['shape'], Y['shape']>>,
+): Tensor<X['shape'], Y['dtype']>;
+export function shapedLike(x: Tensor, y: Tensor): Tensor {
+  const same = x.shape.length === y.shape.length && x.shape.every((dim, i) => dim === y.shape[i]);
+  if (!same) throw otherShape('shapedLike', x, y);
+  return y;
+}
