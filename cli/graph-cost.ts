@@ -11,7 +11,7 @@ export interface ScopeCost {
   readonly shape: Shape | null;
   /** Trainable numbers. */
   readonly parameters: number;
-  /** Multiply-adds of the forward pass: half of the floating-point operations. */
+  /** Multiply-adds of the forward pass's convolutions and matrix products. */
   readonly macs: number;
   /** Bytes of all results of the forward pass, those left out that only view another one. */
   readonly activationBytes: number;
@@ -53,7 +53,7 @@ function costOf(scope: string, { parameters, outputs }: BuiltGraph, nodes: reado
     scope,
     shape: last?.shape ?? null,
     parameters: sum(parameters.filter(({ name }) => within(name)).map(({ shape }) => elementCount(shape))),
-    macs: sum(own.map(flopsOf)) / 2,
+    macs: sum(own.filter((node) => node.op.properties.products).map(flopsOf)) / 2,
     activationBytes: sum(own.flatMap((node) => (isView(node) ? [] : node.outputs.map(({ type }) => bytesOf(type))))),
   };
 }

@@ -55,7 +55,7 @@ function modelFile(model: string): string {
   image,
   int,
   linear,
-  maxPool2d,
+  maxPool,
   mean,
   relu,
   scope,
@@ -64,10 +64,10 @@ function modelFile(model: string): string {
 } from 'ddrc';
 
 /** 3x3 convolution, batch norm, ReLU, then half the size: [N,C,S,S] → [N,filters,S/2,S/2]. */
-const block = (x: Tensor, name: string, filters: number) =>
+const block = <X extends Tensor, F extends number>(x: X, name: string, filters: F) =>
   scope(x, name, (x) => {
     const y = batchNorm(conv2d(x, 'conv', { filters, kernel: 3, pad: 1, bias: false }), 'norm');
-    return maxPool2d(relu(y), { kernel: 2 });
+    return maxPool(relu(y), { kernel: 2 });
   });
 
 export default defineModel({
@@ -81,9 +81,8 @@ export default defineModel({
   inputs: ({ size }) => ({ image: image(3, size, size) }),
   targets: () => ({ label: classIndex() }),
   forward({ image }, { channels, classes, dropout: p }) {
-    let x: Tensor = image;
-    for (const [i, factor] of [1, 2, 4].entries()) x = block(x, \`block\${i}\`, factor * channels);
-    const features = dropout(mean(x, [2, 3]), p);
+    const small = block(block(block(image, 'block1', channels), 'block2', 2 * channels), 'block3', 4 * channels);
+    const features = dropout(mean(small, [2, 3]), p);
     return { logits: linear(features, 'head', { units: classes }) };
   },
   loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),

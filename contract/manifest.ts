@@ -67,4 +67,3 @@ export interface Manifest {
   /** SHA-256 of the model's structure (names and shapes of parameters, options): checkpoints carry it. */
   readonly modelHash: string;
 }
-

@@ -4,7 +4,7 @@ import type { DType, Shape } from '../compiler/ir/types.ts';
 import { operators } from '../compiler/ops/index.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type OptionSpecs, type OptionValues, resolveOptions } from './options.ts';
-import { Context, isTensor, located, type Tensor, tensor, valueOf } from './tensor.ts';
+import { Context, graphValue, isTensor, located, type Tensor, tensor } from './tensor.ts';
 
 const brand = Symbol.for('ddrc.model');
 
@@ -114,6 +114,7 @@ export function defineModel<
       const targets = definition.targets?.(options) ?? ({} as T);
       const request: BuildRequest = { mode: 'inference', batch: 'N', loss: false };
       const outputs = build(definition, options, inputs, targets, request).outputs;
+      checkNames(name, [...Object.keys(inputs), ...Object.keys(targets)], [...outputs.keys()]);
       const activation = definition.scores?.(options) ?? 'softmax';
       return {
         name,
@@ -171,10 +172,25 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
       statistics: context.statistics,
       updates: context.updates,
       outputs,
-      loss: loss && valueOf(loss),
+      loss: loss && graphValue(loss),
     };
   } catch (error) {
     throw located(error);
+  }
+}
+
+/** Names that emitted graphs use for values of their own. */
+const reserved = ['loss', 'gradients', 'probabilities', 'parameters', 'statistics', 'learning_rate', 'beta1', 'step', 'seed'];
+
+function checkNames(model: string, ports: readonly string[], outputs: readonly string[]): void {
+  const all = [...ports, ...outputs];
+  const taken = all.find((name, i) => reserved.includes(name) || name.endsWith('_out') || all.indexOf(name) !== i);
+  if (taken !== undefined) {
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${model}: an input, target or output cannot be called ${taken}, since the emitted graphs have another value of this name`,
+      hint: 'give it another name',
+    });
   }
 }
 
@@ -191,7 +207,7 @@ function checkOutputs(name: string, results: unknown) {
     entries.map(([key, output]) => {
       if (!isTensor(output))
         throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: output ${key} of forward is not a tensor` });
-      return [key, valueOf(output)];
+      return [key, graphValue(output)];
     }),
   );
 }

@@ -74,10 +74,10 @@ export class Context {
         graph.op('mul', [batch, graph.constant(scalar(momentum))]),
       ]);
     const [[mean, batchMean], [variance, batchVariance]] = pairs;
-    const count = graph.op('axisSize', [valueOf(x)], { axes: x.shape.flatMap((_, axis) => (axis === 1 ? [] : [axis])) });
+    const count = graph.op('axisSize', [graphValue(x)], { axes: x.shape.flatMap((_, axis) => (axis === 1 ? [] : [axis])) });
     const factor = graph.op('div', [count, graph.op('sub', [count, graph.constant(scalar(1))])]);
-    this.updates.set(mean, blend(mean, valueOf(batchMean)));
-    this.updates.set(variance, blend(variance, graph.op('mul', [valueOf(batchVariance), factor])));
+    this.updates.set(mean, blend(mean, graphValue(batchMean)));
+    this.updates.set(variance, blend(variance, graph.op('mul', [graphValue(batchVariance), factor])));
   }
 
   /** The step's random seed (int64 scalar input `seed`), and a number that tells this use of it from the others. */
@@ -91,7 +91,7 @@ export function tensor(context: Context, value: Value): Tensor {
   return { shape: value.type.shape, dtype: value.type.dtype, [handle]: { value, context } };
 }
 
-export function valueOf(x: Tensor): Value {
+export function graphValue(x: Tensor): Value {
   return x[handle].value;
 }
 
@@ -124,7 +124,7 @@ export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {
     });
   }
   try {
-    return context.graph.ops(op, inputs.map(valueOf), attrs).map((value) => tensor(context, value));
+    return context.graph.ops(op, inputs.map(graphValue), attrs).map((value) => tensor(context, value));
   } catch (error) {
     throw located(error);
   }
@@ -162,7 +162,7 @@ function placeOf(error: Error): string | undefined {
     if (!match || match[1].startsWith('node:')) continue;
     const file = match[1].replace(/\?.*$/, '');
     const inside = file.startsWith(own) ? file.slice(own.length) : null;
-    if (inside && /^(dsl|compiler|diagnostics)\//.test(inside)) continue;
+    if (inside && /^(dsl|compiler|diagnostics|cli)\//.test(inside)) continue;
     const cwd = `${process.cwd()}/`;
     return `${file.startsWith(cwd) ? file.slice(cwd.length) : file}:${match[2]}`;
   }

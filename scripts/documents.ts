@@ -5,7 +5,8 @@ import { codes } from '../diagnostics/codes.ts';
 /** `docs/operators.md`: a row for each operator, from the one list of them. */
 export function operatorsDocument(): string {
   const rows = [...operators.values()].map(
-    (op) => `| \`${op.name}\` | ${op.summary.replaceAll('|', '\\|')} | ${gradientOf(op)} | ${op.lower.map((rule) => rule.name).join(', ')} |`,
+    (op) =>
+      `| \`${op.name}\` | ${op.summary.replaceAll('|', '\\|')} | ${gradientOf(op)} | ${op.lower.map((rule) => rule.name).join(', ')} |`,
   );
   return `# Operators
 

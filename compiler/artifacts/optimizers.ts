@@ -42,7 +42,10 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec, clipNorm: num
   let p = parameters;
   if (clipNorm > 0) {
     const norm = write.sqrt(graph.op('reduceSum', [write.mul(g, g)], { axes: [0], keepdims: false }));
-    g = write.mul(g, graph.op('minimum', [write.number(1), write.div(write.number(clipNorm), write.add(norm, write.number(1e-6)))]));
+    g = write.mul(
+      g,
+      graph.op('minimum', [write.number(1), write.div(write.number(clipNorm), write.add(norm, write.number(1e-6)))]),
+    );
   }
   if (spec.weightDecay !== 0) {
     if (spec.kind === 'adamw') p = write.sub(p, write.mul(write.mul(rate, write.number(spec.weightDecay)), p));

@@ -103,7 +103,12 @@ export class Emitter {
   }
 
   /** A reduction over `axes`, whose axes are an attribute before opset 18 (13 for ReduceSum) and an input after. */
-  reduce(op: 'ReduceSum' | 'ReduceMean' | 'ReduceMax' | 'ReduceMin', x: string, axes: readonly number[], keepdims: boolean): string {
+  reduce(
+    op: 'ReduceSum' | 'ReduceMean' | 'ReduceMax' | 'ReduceMin',
+    x: string,
+    axes: readonly number[],
+    keepdims: boolean,
+  ): string {
     const keep = { keepdims: keepdims ? 1 : 0 };
     return op === 'ReduceSum' || this.target.opset >= 18
       ? this.node(op, [x, this.ints(axes)], keep)

@@ -13,7 +13,11 @@ export interface Choice {
 /**
  * Emits every node of `graph` for `target` by the first of its operator's lowerings that fits. `bind` may give some inputs other names first.
  */
-export function lowerGraph(graph: Graph, target: Target, bind?: (emitter: Emitter) => void): { emitter: Emitter; choices: Choice[] } {
+export function lowerGraph(
+  graph: Graph,
+  target: Target,
+  bind?: (emitter: Emitter) => void,
+): { emitter: Emitter; choices: Choice[] } {
   const emitter = new Emitter(target, graph);
   const choices: Choice[] = [];
   for (const input of graph.inputs) {

@@ -53,6 +53,8 @@ export interface OpProperties {
   readonly moves?: boolean;
   /** The first input is only repeated by broadcasting, so an element-wise consumer of the same shape may read that input itself. */
   readonly repeats?: boolean;
+  /** Its operations are the multiply-adds of a product (convolution, matrix product): what is counted as MACs. */
+  readonly products?: boolean;
   /** Constants that leave the other input as it is: [0, 0] for a sum, [null, 1] for a quotient. */
   readonly neutral?: readonly [left: number | null, right: number | null];
 }
@@ -91,7 +93,8 @@ export interface OpDefinition {
 export type OpTable = ReadonlyMap<string, OpDefinition>;
 
 /** An operator whose attributes have the type `A`: what a family's file writes. */
-export interface TypedOp<A extends Attrs> extends Omit<OpDefinition, 'name' | 'infer' | 'lower' | 'flops' | 'evaluate' | 'samples' | 'vjp'> {
+export interface TypedOp<A extends Attrs>
+  extends Omit<OpDefinition, 'name' | 'infer' | 'lower' | 'flops' | 'evaluate' | 'samples' | 'vjp'> {
   infer(inputs: readonly TensorType[], attrs: A, site: Site): readonly TensorType[];
   readonly vjp: ((graph: Graph, args: VjpArgs, attrs: A) => readonly (Value | null)[]) | NoGradient;
   readonly lower: readonly Lowering<A>[];

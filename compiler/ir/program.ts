@@ -51,9 +51,27 @@ export interface ModelPort {
 
 export type OptimizerSpec =
   | { readonly kind: 'sgd'; readonly momentum: number; readonly nesterov: boolean; readonly weightDecay: number }
-  | { readonly kind: 'adam'; readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly weightDecay: number }
-  | { readonly kind: 'adamw'; readonly beta1: number; readonly beta2: number; readonly epsilon: number; readonly weightDecay: number }
-  | { readonly kind: 'rmsprop'; readonly alpha: number; readonly epsilon: number; readonly momentum: number; readonly weightDecay: number };
+  | {
+      readonly kind: 'adam';
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly weightDecay: number;
+    }
+  | {
+      readonly kind: 'adamw';
+      readonly beta1: number;
+      readonly beta2: number;
+      readonly epsilon: number;
+      readonly weightDecay: number;
+    }
+  | {
+      readonly kind: 'rmsprop';
+      readonly alpha: number;
+      readonly epsilon: number;
+      readonly momentum: number;
+      readonly weightDecay: number;
+    };
 
 /** Defaults of training that a model states. */
 export interface TrainingDefaults {

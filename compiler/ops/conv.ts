@@ -10,7 +10,7 @@
  * dw is a matrix product of dy with the unfolded x (its windows as channels); the unfolding is itself a depthwise
  * convolution with one-hot kernels, which is many times faster than a convolution that takes dy as the kernel.
  */
-import { MICROSOFT, NCHWC, type Emitter } from '../emit/emitter.ts';
+import { type Emitter, MICROSOFT, NCHWC } from '../emit/emitter.ts';
 import type { Target } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
@@ -43,13 +43,20 @@ function inferConv(inputs: readonly TensorType[], attrs: ConvAttrs, site: Site):
   const [k, perGroup, ...kernel] = w.shape as number[];
   const { strides, pads, dilations, groups } = attrs;
   const fail = (sentence: string, hint?: string) => shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, hint);
-  for (const [label, list, length] of [['strides', strides, map.length], ['dilations', dilations, map.length], ['pads', pads, 2 * map.length]] as const) {
+  for (const [label, list, length] of [
+    ['strides', strides, map.length],
+    ['dilations', dilations, map.length],
+    ['pads', pads, 2 * map.length],
+  ] as const) {
     if (list.length !== length) throw fail(`${label} must have ${length} values, got ${list.length}`);
     const least = label === 'pads' ? 0 : 1;
     const wrong = list.find((value) => !Number.isInteger(value) || value < least);
     if (wrong !== undefined) throw fail(`${label} must be whole numbers of at least ${least}, got ${wrong}`);
   }
-  for (const [what, channels] of [['', c], ['output ', k]] as const) {
+  for (const [what, channels] of [
+    ['', c],
+    ['output ', k],
+  ] as const) {
     if (channels % groups !== 0) {
       throw fail(`${channels} ${what}channels are not divisible by ${groups} groups`, 'choose groups that divide the channels');
     }
@@ -79,7 +86,22 @@ function planes(x: readonly number[], w: readonly number[], y: readonly number[]
   const [sh, sw] = pair(attrs.strides, 1);
   const [dh, dw] = pair(attrs.dilations, 1);
   const [ph, pw] = pair(attrs.pads, 0);
-  return { n: x[0], c: x[1], k: w[0], cg: w[1], kg: w[0] / attrs.groups, x: map(x), w: map(w), y: map(y), sh, sw, dh, dw, ph, pw };
+  return {
+    n: x[0],
+    c: x[1],
+    k: w[0],
+    cg: w[1],
+    kg: w[0] / attrs.groups,
+    x: map(x),
+    w: map(w),
+    y: map(y),
+    sh,
+    sw,
+    dh,
+    dw,
+    ph,
+    pw,
+  };
 }
 
 /** Visits every (output, input, weight) triple of element offsets that a convolution multiplies. */
@@ -136,7 +158,7 @@ function blockedConv(e: Emitter, node: Node, w: string, shape: readonly number[]
 
 export const conv = defineOp<ConvAttrs>('conv', {
   summary: 'Convolution of x [N,C,H,W] (or [N,C,L]) with w [K,C/groups,kh,kw] and an optional bias [K].',
-  properties: {},
+  properties: { products: true },
   infer: inferConv,
   vjp(graph, { inputs: [x, w, bias], grads, wanted }, attrs) {
     const dy = grads[0]!;
@@ -179,7 +201,9 @@ export const conv = defineOp<ConvAttrs>('conv', {
     if (!w.constant || (bias && !bias.constant)) return null;
     const perFilter = elementCount(w.constant.shape.slice(1));
     const weight = Float64Array.from(w.constant.data, (value, i) => Math.fround(value * scale.data[Math.floor(i / perFilter)]));
-    const moved = Float64Array.from(shift.data, (value, k) => Math.fround(value + (bias?.constant?.data[k] ?? 0) * scale.data[k]));
+    const moved = Float64Array.from(shift.data, (value, k) =>
+      Math.fround(value + (bias?.constant?.data[k] ?? 0) * scale.data[k]),
+    );
     const inputs = [x, graph.constant({ ...w.constant, data: weight }, w.name), graph.constant(ndarray(shift.shape, moved))];
     return graph.add(node.op, inputs, node.attrs)[0];
   },
@@ -192,7 +216,7 @@ export const conv = defineOp<ConvAttrs>('conv', {
 
 export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
   summary: 'Gradient of a convolution by its input, from dy [N,K,…] and w [K,C/groups,…]; `size` is the input’s map size.',
-  properties: {},
+  properties: { products: true },
   infer([dy, w], attrs) {
     return [{ dtype: 'float32', shape: [dy.shape[0], (w.shape[1] as number) * attrs.groups, ...attrs.size] }];
   },
@@ -202,7 +226,11 @@ export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
       name: 'nchwc flipped',
       when(node, target, attrs) {
         const [k, c] = node.inputs[1].type.shape as number[];
-        return flippable(node, attrs) && fitsBlock(k, c, node.inputs[0].type.shape.length, attrs.groups, target) && k % target.block === 0;
+        return (
+          flippable(node, attrs) &&
+          fitsBlock(k, c, node.inputs[0].type.shape.length, attrs.groups, target) &&
+          k % target.block === 0
+        );
       },
       emit(e, node, [, w], attrs) {
         const [k, c, ...kernel] = node.inputs[1].type.shape as number[];
@@ -239,13 +267,19 @@ export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
     });
     return [dx];
   },
-  samples: () => gradSamples(([, w, y]) => [y, w], (attrs, x) => ({ ...attrs, size: x.slice(2) })),
+  samples: () =>
+    gradSamples(
+      ([, w, y]) => [y, w],
+      (attrs, x) => ({ ...attrs, size: x.slice(2) }),
+    ),
 });
 
 /** Stride 1, and no more padding than the kernel reaches: then the flipped convolution's padding is not negative. */
 function flippable(node: Node, { strides, pads, dilations }: ConvAttrs): boolean {
   const kernel = node.inputs[1].type.shape.slice(2) as number[];
-  return strides.every((s) => s === 1) && pads.every((pad, i) => pad <= dilations[i % kernel.length] * (kernel[i % kernel.length] - 1));
+  return (
+    strides.every((s) => s === 1) && pads.every((pad, i) => pad <= dilations[i % kernel.length] * (kernel[i % kernel.length] - 1))
+  );
 }
 
 function flippedAttrs({ strides, pads, dilations, groups }: ConvAttrs, kernel: readonly number[]): ConvAttrs {
@@ -272,7 +306,7 @@ function flipped(e: Emitter, w: string, [k, perGroup, ...kernel]: readonly numbe
 
 export const convWeightGrad = defineOp<WeightGradAttrs>('convWeightGrad', {
   summary: 'Gradient of a convolution by its weight, from x [N,C,…] and dy [N,K,…]; `kernel` is the weight’s map size.',
-  properties: {},
+  properties: { products: true },
   infer([x, dy], attrs) {
     return [{ dtype: 'float32', shape: [dy.shape[1], (x.shape[1] as number) / attrs.groups, ...attrs.kernel] }];
   },
@@ -294,7 +328,11 @@ export const convWeightGrad = defineOp<WeightGradAttrs>('convWeightGrad', {
     });
     return [dw];
   },
-  samples: () => gradSamples(([x, , y]) => [x, y], (attrs, _x, w) => ({ ...attrs, kernel: w.slice(2) })),
+  samples: () =>
+    gradSamples(
+      ([x, , y]) => [x, y],
+      (attrs, _x, w) => ({ ...attrs, kernel: w.slice(2) }),
+    ),
 });
 
 /** A kernel that keeps the map's size: then x and dy can change places in the unfolding. */
@@ -339,12 +377,7 @@ function unfoldInput(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: 
     return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [1, 0]), [k, c, ...kernel]);
   }
   const map = elementCount(node.inputs[1].type.shape.slice(2));
-  const product = matmulTransposed(
-    e,
-    e.reshape(windows, [0, groups, rows, map]),
-    e.reshape(dy, [0, groups, k / groups, map]),
-    4,
-  );
+  const product = matmulTransposed(e, e.reshape(windows, [0, groups, rows, map]), e.reshape(dy, [0, groups, k / groups, map]), 4);
   return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [0, 2, 1]), [k, c / groups, ...kernel]);
 }
 
@@ -373,7 +406,12 @@ const plain: ConvAttrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1
 const geometries: readonly { name: string; x: number[]; w: number[]; attrs: ConvAttrs }[] = [
   { name: 'plain 3x3', x: [2, 2, 4, 5], w: [3, 2, 3, 3], attrs: plain },
   { name: 'stride 2', x: [1, 2, 6, 5], w: [2, 2, 3, 3], attrs: { ...plain, strides: [2, 2] } },
-  { name: 'stride 3 leaves pixels over', x: [1, 1, 6, 7], w: [2, 1, 2, 2], attrs: { ...plain, strides: [3, 3], pads: [0, 0, 0, 0] } },
+  {
+    name: 'stride 3 leaves pixels over',
+    x: [1, 1, 6, 7],
+    w: [2, 1, 2, 2],
+    attrs: { ...plain, strides: [3, 3], pads: [0, 0, 0, 0] },
+  },
   { name: 'dilation 2', x: [1, 2, 6, 6], w: [2, 2, 3, 3], attrs: { ...plain, dilations: [2, 2], pads: [2, 2, 2, 2] } },
   { name: 'asymmetric pads, 2x3', x: [1, 2, 4, 4], w: [2, 2, 2, 3], attrs: { ...plain, pads: [0, 1, 2, 0] } },
   { name: 'more padding than the kernel reaches', x: [1, 1, 3, 3], w: [2, 1, 1, 2], attrs: { ...plain, pads: [1, 2, 0, 2] } },

@@ -11,7 +11,7 @@
 import type { Graph, Value } from '../ir/graph.ts';
 import { broadcastStrides, forEachIndex, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
-import { type DType, elementCount, formatShape, sameShape, type Shape, type TensorType } from '../ir/types.ts';
+import { type DType, elementCount, formatShape, type Shape, sameShape, type TensorType } from '../ir/types.ts';
 import { broadcastShapes, shapeError } from './shapes.ts';
 
 /** Sums `grad` over the axes along which a value of shape `shape` was repeated, and gives it that shape. */

@@ -137,7 +137,7 @@ const transposed: Lowering<MatmulAttrs> = {
 
 export const matmul = defineOp<MatmulAttrs>('matmul', {
   summary: 'Z = A·B over the last two axes, with A and B transposed where `transA`, `transB` say so; leading axes broadcast.',
-  properties: {},
+  properties: { products: true },
   infer: (inputs, attrs, site) => [{ dtype: 'float32', shape: inferMatmul(inputs, attrs, site) }],
   vjp(graph, { inputs: [a, b], grads: [dz], wanted }, { transA = false, transB = false }) {
     const left = () =>
@@ -171,7 +171,7 @@ export const matmul = defineOp<MatmulAttrs>('matmul', {
 
 export const matmulRows = defineOp('matmulRows', {
   summary: 'Z [p,q] = Σ aᵀ·b over all rows of a […,p] and b […,q]: the gradient of a weight that was applied to every row.',
-  properties: {},
+  properties: { products: true },
   infer(inputs, _attrs, site) {
     requireDType(inputs, 'float32', site);
     const [a, b] = inputs.map((input) => input.shape);
@@ -220,7 +220,7 @@ export const matmulRows = defineOp('matmulRows', {
 
 export const linear = defineOp('linear', {
   summary: 'y […,out] = x […,in] · wᵀ + b, w [out,in], b [out] optional.',
-  properties: {},
+  properties: { products: true },
   infer(inputs, _attrs, site) {
     requireDType(inputs, 'float32', site);
     const [x, w, bias] = inputs.map((input) => input.shape);

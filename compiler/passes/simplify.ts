@@ -92,6 +92,8 @@ function still(node: Node, inputs: readonly Value[]): Value | null {
 }
 
 function keyOf(node: Node, inputs: readonly Value[]): string {
-  const ids = inputs.map((input) => (input.constant && input.constant.data.length <= 16 ? `c${JSON.stringify([input.type, [...input.constant.data]])}` : input.id));
+  const ids = inputs.map((input) =>
+    input.constant && input.constant.data.length <= 16 ? `c${JSON.stringify([input.type, [...input.constant.data]])}` : input.id,
+  );
   return JSON.stringify([node.op.name, ids, node.attrs]);
 }

@@ -11,7 +11,8 @@ import { formatType, sameType } from '../ir/types.ts';
  */
 export function verify(graph: Graph): void {
   const known = new Set<Value>(graph.inputs);
-  const fail = (message: string, scope: string) => new DdrcError({ code: 'GRAPH_INVALID', message, where: `scope ${scope || '(top)'}` });
+  const fail = (message: string, scope: string) =>
+    new DdrcError({ code: 'GRAPH_INVALID', message, where: `scope ${scope || '(top)'}` });
   for (const node of graph.nodes) {
     const { op, inputs, outputs, scope } = node;
     const stray = inputs.find((input) => !input.constant && !known.has(input));
@@ -24,7 +25,10 @@ export function verify(graph: Graph): void {
     );
     outputs.forEach((output, i) => {
       if (!types[i] || !sameType(types[i], output.type)) {
-        throw fail(`${op.name}: output ${i} is ${formatType(output.type)}, its shape rule says ${types[i] ? formatType(types[i]) : 'nothing'}`, scope);
+        throw fail(
+          `${op.name}: output ${i} is ${formatType(output.type)}, its shape rule says ${types[i] ? formatType(types[i]) : 'nothing'}`,
+          scope,
+        );
       }
       known.add(output);
     });

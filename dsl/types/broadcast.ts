@@ -12,11 +12,14 @@ export type broadcastShape<Op extends string, A extends Shape, B extends Shape> 
 
 type broadcastPair<Op extends string, A extends Shape, B extends Shape> = B extends Shape
   ? isUnranked<A> extends true
-    ? unranked<A>
+    ? unrankedOf<A, B>
     : isUnranked<B> extends true
       ? unranked<B>
       : orMistake<broadcastDims<A, B>, `${Op}: ${formatShape<A>} and ${formatShape<B>} have different shapes`>
   : never;
+
+/** The mistake of one of two inputs, if there is one. */
+type unrankedOf<A extends Shape, B extends Shape> = A extends Mistake ? unranked<A> : unranked<B>;
 
 /** `Dims`, or a mistake where it is never. */
 type orMistake<Dims, Sentence extends string> = [Dims] extends [never] ? ShapeError<Sentence> : Dims;
@@ -60,7 +63,7 @@ export type matmulShape<A extends Shape, B extends Shape> = A extends Shape ? an
 
 type matmulPair<A extends Shape, B extends Shape> = B extends Shape
   ? isUnranked<A> extends true
-    ? unranked<A>
+    ? unrankedOf<A, B>
     : isUnranked<B> extends true
       ? unranked<B>
       : matmulRanked<A, B>

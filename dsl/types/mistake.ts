@@ -24,8 +24,8 @@ declare const sentence: unique symbol;
 declare const again: unique symbol;
 
 /**
- * What a shape rule answers to inputs that do not fit: the sentence that the build would stop with. `Again` where an operator before
- * has said it.
+ * What a shape rule answers to inputs that do not fit: the sentence that the build would stop with. `Again` where an operator before has
+ * said it.
  */
 export interface ShapeError<out Sentence extends string = string, out Again extends boolean = false> {
   readonly [sentence]: Sentence;
@@ -60,28 +60,40 @@ type settled<Certain> = Certain extends 'accepted' ? 'accepted' : string;
 type outcome<Settled> = Settled extends 'accepted' ? 'accepted' : 'refused';
 
 /**
- * The shape of a result: a rule's answer; in place of a ShapeError a shape of which nothing is known but the sentence. So a mistake inside a
- * generic function, which is known only where the function is called, is shown by the next operator that takes its result (and a mistake that
- * was shown already once more, in the same expression mostly; then no more).
+ * The shape of a result: a rule's answer; in place of a mistake a shape of which nothing is known but the sentence. So a mistake inside a
+ * generic function, which comes out where that function is called, is shown by the next operator that takes its result, and by
+ * {@link flawless} at the end.
  */
 export type made<Answer> = Answer extends infer S extends Shape
   ? S
-  : Answer extends ShapeError<infer Sentence, false>
-    ? Dim[] & ShapeError<Sentence, true>
+  : Answer extends ShapeError<infer Sentence, infer Again>
+    ? Dim[] & ShapeError<Sentence, Again>
     : Dim[];
 
 /** The shapes of several results, like {@link made}. */
 export type madeAll<Answer> = Answer extends infer Shapes extends readonly Shape[] ? Shapes : made<Answer>[];
 
-/** The shape of the result of an operator that has no mistakes of its own, for an input of unknown rank. */
-export type lost<S extends Shape> = S extends infer Lost extends Shape & Mistake ? Lost : Dim[];
+/** The shape of the result of an operator that makes no mistakes of its own, for an input of unknown rank. */
+export type lost<S extends Shape> = S extends infer Carried extends Shape & Mistake ? Carried : Dim[];
 
-/** A rule's answer to an input of unknown rank: its mistake, if that is why. */
+/** A rule's answer to an input of unknown rank: its mistake, if that is why; the second time as a shape, so that it is not shown once more. */
 export type unranked<S extends Shape> = Dim[] extends S
   ? Dim[]
-  : S extends ShapeError<infer Sentence, boolean>
+  : S extends ShapeError<infer Sentence, false>
     ? ShapeError<Sentence, true>
-    : Dim[];
+    : lost<S>;
+
+/**
+ * What the type of a function's results is intersected with: `unknown`, or the sentences of the mistakes that tensors of `Results` come from.
+ * Shows a mistake that was made and used inside generic functions only.
+ */
+export type flawless<Results extends Readonly<Record<string, { readonly shape: Shape }>>> = [
+  flawOf<Results[keyof Results]['shape']>,
+] extends [never]
+  ? unknown
+  : flawOf<Results[keyof Results]['shape']>;
+
+type flawOf<S extends Shape> = S extends ShapeError<infer Sentence, boolean> ? Sentence : never;
 
 /**
  * A rule's answers for the members of a union, of which one that fits is enough: `b` of `add(a, b)` may have been made by the same

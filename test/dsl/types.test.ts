@@ -89,7 +89,7 @@ describe('the editor', () => {
 
   it('stays within its budget of type instantiations', () => {
     expect(checked.instantiations).toBeGreaterThan(0);
-    expect(checked.instantiations).toBeLessThan(400_000);
+    expect(checked.instantiations).toBeLessThan(1);
   });
 });
 

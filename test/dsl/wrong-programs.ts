@@ -2,6 +2,7 @@
  * Programs with a shape mistake, each below the sentence that the editor shows and that the build stops with. `types.test.ts` has tsc check
  * this file without its `@ts-expect-error`s, and runs each program.
  */
+
 import type { DType, Shape } from '../../compiler/ir/types.ts';
 import {
   add,
@@ -21,12 +22,18 @@ import {
   transpose,
 } from '../../dsl/index.ts';
 import type { Tensor } from '../../dsl/tensor.ts';
+import type { flawless } from '../../dsl/types/index.ts';
 
 /** A tensor of the given type: an input of a graph when the program runs. */
 export type Make = <const S extends Shape, const D extends DType = 'float32'>(shape: S, dtype?: D) => Tensor<S, D>;
 
 function residual<X extends Tensor, C extends number>(x: X, name: string, channels: C) {
   return relu(add(x, conv2d(x, name, { filters: channels, kernel: 3, pad: 1 })));
+}
+
+/** What a model's `forward` is checked by. */
+function results<R extends Readonly<Record<string, Tensor>>>(forward: () => R & flawless<R>): R {
+  return forward();
 }
 
 export function wrongPrograms(make: Make): readonly (() => unknown)[] {
@@ -49,6 +56,8 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => add(relu(conv2d(map, 'a', { filters: 16, kernel: 3, stride: 2 })), half),
     // @ts-expect-error add: [N,64,56,56] and [N,32,56,56] have different shapes
     () => conv2d(relu(residual(wide, 'r', 32)), 's', { filters: 32, kernel: 1 }),
+    // @ts-expect-error add: [N,64,56,56] and [N,32,56,56] have different shapes
+    () => results(() => ({ probabilities: relu(flat), logits: residual(residual(wide, 'r', 32), 's', 8) })),
     // @ts-expect-error conv: kernel 7x7 does not fit the padded input 4x4
     () => conv2d(tiny, 'b', { filters: 8, kernel: 7 }),
     // @ts-expect-error conv: kernel 9x9 does not fit the padded input 6x7

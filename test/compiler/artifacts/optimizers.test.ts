@@ -31,7 +31,10 @@ function run(spec: OptimizerSpec, clipNorm: number, rate: number): number[] {
     update.slots.forEach((slot, i) => {
       feeds.set(slot.before, slots[i]);
     });
-    for (const [name, value] of [['beta1', 0.9], ['step', step]] as const) {
+    for (const [name, value] of [
+      ['beta1', 0.9],
+      ['step', step],
+    ] as const) {
       const port = input(name);
       if (port) feeds.set(port, scalar(value));
     }
@@ -65,17 +68,29 @@ describe('optimizers follow their formulas in double precision', () => {
   };
 
   it('Adam', () => {
-    agree(run({ kind: 'adam', ...adam, weightDecay: 0 }, 0, 0.1), byHand((p, g, s, t) => adamStep(p, g, s, t, 0.1)));
+    agree(
+      run({ kind: 'adam', ...adam, weightDecay: 0 }, 0, 0.1),
+      byHand((p, g, s, t) => adamStep(p, g, s, t, 0.1)),
+    );
   });
 
   it('Adam with decay adds it to the gradient, AdamW to the parameters', () => {
-    agree(run({ kind: 'adam', ...adam, weightDecay: 0.1 }, 0, 0.1), byHand((p, g, s, t) => adamStep(p, g + 0.1 * p, s, t, 0.1)));
-    agree(run({ kind: 'adamw', ...adam, weightDecay: 0.1 }, 0, 0.1), byHand((p, g, s, t) => adamStep(p - 0.1 * 0.1 * p, g, s, t, 0.1)));
+    agree(
+      run({ kind: 'adam', ...adam, weightDecay: 0.1 }, 0, 0.1),
+      byHand((p, g, s, t) => adamStep(p, g + 0.1 * p, s, t, 0.1)),
+    );
+    agree(
+      run({ kind: 'adamw', ...adam, weightDecay: 0.1 }, 0, 0.1),
+      byHand((p, g, s, t) => adamStep(p - 0.1 * 0.1 * p, g, s, t, 0.1)),
+    );
   });
 
   it('SGD: plain, with momentum, with Nesterov', () => {
     const sgd = { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0 } as const;
-    agree(run(sgd, 0, 0.1), byHand((p, g) => p - 0.1 * g));
+    agree(
+      run(sgd, 0, 0.1),
+      byHand((p, g) => p - 0.1 * g),
+    );
     const heavy = (nesterov: boolean) => (p: number, g: number, s: number[]) => {
       s[0] = 0.9 * s[0] + g;
       return p - 0.1 * (nesterov ? g + 0.9 * s[0] : s[0]);
@@ -101,7 +116,10 @@ describe('optimizers follow their formulas in double precision', () => {
       return g.map((value) => value * factor);
     };
     const sgd = { kind: 'sgd', momentum: 0, nesterov: false, weightDecay: 0 } as const;
-    agree(run(sgd, 1.5, 0.1), byHand((p, g) => p - 0.1 * g, clip));
+    agree(
+      run(sgd, 1.5, 0.1),
+      byHand((p, g) => p - 0.1 * g, clip),
+    );
     expect(clip(gradients[1])).toEqual(gradients[1]);
   });
 });

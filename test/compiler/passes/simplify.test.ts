@@ -47,7 +47,9 @@ describe('simplify', () => {
     const simple = simplify(
       graphOf([4], (graph, x) => {
         const row = graph.op('expand', [graph.constant(ndarray([1], [2])), x]);
-        return graph.op('neg', [graph.op('mul', [row, graph.op('expand', [graph.op('reduceSum', [x], { axes: [0], keepdims: true }), x])])]);
+        return graph.op('neg', [
+          graph.op('mul', [row, graph.op('expand', [graph.op('reduceSum', [x], { axes: [0], keepdims: true }), x])]),
+        ]);
       }),
     );
     expect(simple.outputs.get('y')?.type.shape).toEqual([4]);
@@ -56,7 +58,9 @@ describe('simplify', () => {
 
   it('drops neutral arithmetic, but not one that broadcasts', () => {
     const one = (graph: Graph) => graph.constant(scalar(1));
-    expect(simplify(graphOf([2], (graph, x) => graph.op('div', [graph.op('mul', [one(graph), x]), one(graph)]))).nodes.length).toBe(0);
+    expect(
+      simplify(graphOf([2], (graph, x) => graph.op('div', [graph.op('mul', [one(graph), x]), one(graph)]))).nodes.length,
+    ).toBe(0);
     const wide = (graph: Graph) => graph.constant(ndarray([3, 1], [1, 1, 1]));
     expect(simplify(graphOf([2], (graph, x) => graph.op('mul', [x, wide(graph)]))).outputs.get('y')?.type.shape).toEqual([3, 2]);
     expect(simplify(graphOf([2], (graph, x) => graph.op('div', [one(graph), x]))).nodes.length).toBe(1);
@@ -76,7 +80,9 @@ describe('simplify', () => {
   it('does not take a shuffle for a copy', () => {
     const kept = simplify(graphOf([2, 2], (graph, x) => graph.op('transpose', [x], { perm: [1, 0] })));
     expect(kept.nodes.length).toBe(1);
-    const reversed = simplify(graphOf([2], (graph, x) => graph.op('slice', [x], { starts: [-1], ends: [-3], axes: [0], steps: [-1] })));
+    const reversed = simplify(
+      graphOf([2], (graph, x) => graph.op('slice', [x], { starts: [-1], ends: [-3], axes: [0], steps: [-1] })),
+    );
     expect(reversed.nodes.length).toBe(1);
     expect(simplify(graphOf([2, 2], (graph, x) => graph.op('reshape', [x], { shape: [2, 2] }))).nodes.length).toBe(0);
   });

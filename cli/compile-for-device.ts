@@ -1,0 +1,71 @@
+import type { TableEntry } from '../contract/manifest.ts';
+import { layOut } from '../compiler/artifacts/table.ts';
+import { type Compiled, compile } from '../compiler/compile.ts';
+import { portable, type Target } from '../compiler/emit/lowering.ts';
+import type { NDArray } from '../compiler/ir/ndarray.ts';
+import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
+import { type ExpectedState, unpackState, type Weights } from '../runtime/checkpoint.ts';
+import { blockSize, type Provider } from '../runtime/providers.ts';
+import type { TensorData } from '../runtime/tensor.ts';
+
+/** What graphs are compiled for when they run on this machine: on the processor, with its blocked kernels. */
+export async function targetFor(provider: Provider): Promise<Target> {
+  return { provider, opset: portable.opset, block: provider === 'cpu' ? await blockSize() : 0 };
+}
+
+export interface DeviceRequest {
+  readonly target: Target;
+  /** Batch of the step, fixed: the fast lowerings need it. Validation takes any. */
+  readonly batch: number;
+  readonly optimizer?: OptimizerSpec;
+  readonly clipNorm?: number;
+  readonly seed?: number;
+  readonly classes?: readonly string[] | null;
+  /** Whether the step gives the flat gradient too. */
+  readonly gradients?: boolean;
+}
+
+/** `step.onnx` and `eval.onnx` for one device and one batch size, and the initial weights. */
+export function compileTraining(program: Program, { classes, ...request }: DeviceRequest): Compiled {
+  return compile(program, { ...request, artifacts: ['step', 'eval'], classes: classes ?? undefined });
+}
+
+/** The portable `model.onnx` with these weights: what deployment runs. Same weights, same bytes. */
+export function compileModel(
+  program: Program,
+  weights: ReadonlyMap<string, TensorData>,
+  classes: readonly string[] | null = null,
+): Uint8Array {
+  const arrays = new Map<string, NDArray>(
+    [...weights].map(([name, { shape, data }]) => [
+      name,
+      { dtype: 'float32', shape, data: Float64Array.from(data as Float32Array) },
+    ]),
+  );
+  return compile(program, { artifacts: ['model'], weights: arrays, classes: classes ?? undefined }).files.get('model.onnx')!;
+}
+
+/** Where a model's parameters and statistics lie in their flat vectors. */
+export function tablesOf(program: Program): Pick<ExpectedState, 'parameters' | 'statistics'> {
+  const { parameters, statistics } = program.build({ mode: 'inference', batch: 1, loss: false });
+  const table = (entries: readonly TableEntry[]) => entries.map((entry) => ({ ...entry, shape: [...entry.shape] }));
+  return { parameters: table(layOut(parameters)), statistics: table(layOut(statistics)) };
+}
+
+/** Flat vectors as tensors by name. */
+export function namedTensors(
+  tables: Pick<ExpectedState, 'parameters' | 'statistics'>,
+  { parameters, statistics }: Pick<Weights, 'parameters' | 'statistics'>,
+): Map<string, TensorData> {
+  return new Map([...unpackState(tables.parameters, parameters), ...unpackState(tables.statistics, statistics)]);
+}
+
+/** A compiler's arrays as the runtime's tensors. */
+export function asTensors(arrays: ReadonlyMap<string, NDArray>): Map<string, TensorData> {
+  return new Map(
+    [...arrays].map(([name, { shape, data }]) => [
+      name,
+      { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) },
+    ]),
+  );
+}

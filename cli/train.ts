@@ -1,0 +1,12 @@
+import { rmdirSync, rmSync, statSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { relative, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { parseAugmentation } from '../runtime/data/augment.ts';
+import { parseDevice } from '../runtime/providers.ts';
+import { nextRunFolder, parseSchedule } from '../runtime/index.ts';
+import { example } from './example.ts';
+import { usageError } from './failure.ts';
+import { addModelFlags, decimal, type ModelFlags, oneOf, wholeNumber } from './flags.ts';
+import { interrupted, onInterrupt } from './interrupt.ts';
+import { parseOptimizer } from './optimizer-text.ts';
