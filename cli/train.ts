@@ -1,12 +1,209 @@
-import { rmdirSync, rmSync, statSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
-import { relative, resolve } from 'node:path';
-import type { Command } from 'commander';
-import { parseAugmentation } from '../runtime/data/augment.ts';
-import { parseDevice } from '../runtime/providers.ts';
-import { nextRunFolder, parseSchedule } from '../runtime/index.ts';
+import { existsSync, rmdirSync, rmSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import type { TestFigures } from '../runtime/evaluator.ts';
+import { readLines } from '../runtime/files.ts';
+import { formatReport, type Report } from '../runtime/metrics.ts';
+import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
+import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
+import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, decimal, type ModelFlags, oneOf, wholeNumber } from './flags.ts';
+import { addModelFlags, decimal, oneOf, wholeNumber } from './flags.ts';
 import { interrupted, onInterrupt } from './interrupt.ts';
-import { parseOptimizer } from './optimizer-text.ts';
+import { grouped } from './quantity.ts';
+import { shown } from './shown-path.ts';
+import { type Prepared, prepareResumed, prepareTraining, type TrainFlags } from './train-prepare.ts';
+import { carryOut } from './train-run.ts';
+import { configOf, settingsOf, type TrainSettings } from './train-settings.ts';
+import { describeParts } from './training-data.ts';
+
+/** The flags that may stand beside `--resume`: they say where a training runs, not what comes out. */
+const besideResume = new Set(['resume', 'device', 'threads', 'cache', 'json']);
+
+/** `ddrc train [MODEL]`: trains a model into a run folder. */
+export function add(program: Command): void {
+  const command = program
+    .command('train')
+    .description('train a model on your images, or, without --data, on blood cells that ddrc draws itself')
+    .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
+    .option('--data <path>', 'folder of class folders, CSV path,label[,split][,group], or safetensors file of arrays')
+    .option('--val <part>', 'validation: a fraction of the training data, none, or the name of a split (default: 0.15)')
+    .option('--test <part>', "test: none, the name of a split, or a fraction (default: the data's test split)")
+    .option('--epochs <n>', "how often every example is seen (default: the model's)", wholeNumber(1))
+    .option('--batch <n>', "examples of one step (default: the model's)", wholeNumber(1))
+    .option('--lr <rate>', "learning rate (default: the model's)", decimal(0))
+    .option('--schedule <text>', 'constant, step:every=10,gamma=0.1, cosine:floor=0, one-cycle:start=0.3, …+warmup=100')
+    .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
+    .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
+    .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
+    .option('--augment <text>', 'none, or settings as in rotate=15,flip=x (default: all, for images)')
+    .option('--weights <file>', 'safetensors file of parameters to start from')
+    .option('--run <folder>', 'where the results go (default: runs/MODEL-N)')
+    .option('--resume <folder>', 'go on with a run that was stopped')
+    .option('--device <name>', 'auto, cpu, cuda or webgpu (default: auto)')
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1))
+    .addOption(
+      new Option('--on-bad-image <what>', 'stop at an image that cannot be read, or leave it out (default: stop)').argParser(
+        oneOf('stop', 'skip'),
+      ),
+    )
+    .option('--cache <folder>', "folder for decoded images, or none (default: the user's cache folder)")
+    .option('--json', 'one JSON object on stdout at the end in place of the text');
+  addModelFlags(command)
+    .addHelpText(
+      'after',
+      example('ddrc train', 'ddrc train model.ts --data images --size 96 --epochs 20', 'ddrc train --resume runs/ddrnet-1', 'ddrc train models/ddrnet.ts --data data --val none --lr 3e-3'),
+    )
+    .action((path: string | undefined, flags: TrainFlags) =>
+      flags.resume === undefined ? startNew(path, flags) : goOn(path, flags.resume, flags),
+    );
+}
+
+async function startNew(path: string | undefined, flags: TrainFlags): Promise<void> {
+  const prepared = await prepareTraining(path, flags);
+  const folder = flags.run ?? nextRunFolder(prepared.program.name);
+  const made = missingFolders(resolve(folder));
+  let run: Run;
+  try {
+    run = createRun(folder, configOf(prepared.program.name, resolve(folder), prepared.settings));
+  } catch (error) {
+    removeFolders(made);
+    throw error;
+  }
+  const discard = () => {
+    run.release();
+    rmSync(run.paths.config, { force: true });
+    removeFolders(made);
+  };
+  await trainInto(run, prepared, false, flags, discard);
+}
+
+async function goOn(path: string | undefined, folder: string, flags: TrainFlags): Promise<void> {
+  const others = Object.keys(flags).filter((name) => !besideResume.has(name));
+  if (path !== undefined || others.length > 0) {
+    const what = path === undefined ? `--${others[0].replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}` : `the model ${path}`;
+    throw usageError(
+      `--resume goes on with the settings of the run, so ${what} cannot stand beside it`,
+      'train',
+      'only --device, --threads, --cache and --json can; for other settings start a new run, with --weights if need be',
+    );
+  }
+  const run = openRun(folder, { lock: true });
+  try {
+    const settings = settingsOf(run.config, run.paths.folder);
+    const done = completed(run.paths, settings);
+    if (done) {
+      process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs\n`);
+      report(run, settings, done, flags);
+      return;
+    }
+    const prepared = await prepareResumed(settings, run.paths.folder, flags);
+    await trainInto(run, prepared, true, flags, () => {});
+  } finally {
+    run.release();
+  }
+}
+
+/** Trains into a locked run folder and reports; `discard` takes back what was made where the training did not even begin. */
+async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: TrainFlags, discard: () => void): Promise<void> {
+  const display = createProgress(process.stderr);
+  const stop = new AbortController();
+  let begun = false;
+  const giveBack = onInterrupt(() => {
+    if (begun) {
+      stop.abort();
+      display.print('stopping after this step; Ctrl-C again stops at once');
+      return;
+    }
+    display.end();
+    discard();
+    run.release();
+    process.exit(interrupted);
+  });
+  try {
+    introduce(prepared, run.paths, display, resume);
+    const cache = flags.cache ?? null;
+    const onBegin = () => {
+      begun = true;
+    };
+    const result = await carryOut({ prepared, paths: run.paths, resume, cache, signal: stop.signal, display, onBegin });
+    display.end();
+    report(run, prepared.settings, result, flags);
+    if (result.stopped) process.exitCode = interrupted;
+  } catch (error) {
+    display.end();
+    if (!existsSync(run.paths.last)) discard();
+    throw error;
+  } finally {
+    giveBack();
+    run.release();
+  }
+}
+
+function introduce({ program, source, settings, why }: Prepared, paths: RunPaths, display: ProgressDisplay, resume: boolean): void {
+  const options = Object.entries(settings.options).map(([name, value]) => `${name}=${value}`);
+  if (source.kind === 'drawn')
+    display.print('no --data was given: training on cells that ddrc draws itself; they are drawn, not real');
+  display.print(`${program.name}  ${options.join(' ')}`);
+  display.print(`data    ${describeParts(source)}`);
+  if (source.classes) display.print(`classes ${source.classes.join(', ')}`);
+  for (const note of source.notes) display.print(`note    ${note}`);
+  const threads = `${settings.threads} ${settings.threads === 1 ? 'thread' : 'threads'}`;
+  display.print(`device  ${settings.provider}${settings.provider === 'cpu' ? `, ${threads}` : ''} (${why})`);
+  display.print(`run     ${shown(paths.folder)}${resume ? ', resumed' : ''}`);
+}
+
+/** What a run that has nothing left to do came to; null where it has. */
+function completed({ metrics }: RunPaths, { epochs }: TrainSettings): TrainResult | null {
+  if (!existsSync(metrics)) return null;
+  const lines = readLines(metrics) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
+  const done = lines.filter((line): line is EpochLine => line.epoch !== undefined);
+  const last = lines.at(-1);
+  if (done.length < epochs || last?.test === undefined) return null;
+  const best = done.reduce((a, b) => (b.val && a.val ? (b.val.loss < a.val.loss ? b : a) : b));
+  return { stopped: false, epochs: done.length, bestEpoch: best.epoch, bestLoss: best.val?.loss ?? null, test: last.test };
+}
+
+function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { json }: TrainFlags): void {
+  const folder = shown(paths.folder);
+  const { stopped, epochs, bestEpoch, bestLoss, test } = result;
+  const drawn = settings.data.path === null;
+  if (json) {
+    const kind = drawn ? 'drawn' : 'own';
+    process.stdout.write(`${JSON.stringify({ run: folder, data: kind, stopped, epochs, bestEpoch, bestLoss, test })}\n`);
+    return;
+  }
+  if (stopped) {
+    process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; go on with\n  npx ddrc train --resume ${folder}\n`);
+    return;
+  }
+  const lines: string[] = [];
+  const best = bestLoss === null ? `epoch ${bestEpoch}, the last` : `epoch ${bestEpoch}, the one with the lowest validation loss, ${bestLoss.toPrecision(3)}`;
+  if (test) {
+    const what = drawn ? 'held-out drawn cells (drawn by ddrc, not real)' : 'test examples';
+    lines.push(`${grouped(test.images)} ${what}, weights of ${best}`);
+    lines.push(test.confusion ? formatReport(test as Report) : `loss ${test.loss}`);
+  } else lines.push(`trained ${epochs} epochs, no test data; weights of ${best}`);
+  lines.push('', `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl, config.json`);
+  if (test?.confusion || settings.classes)
+    lines.push('next', `  npx ddrc predict ${folder} IMAGE…`, `  npx ddrc eval ${folder} --data FOLDER`);
+  process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** The folders of a path that do not exist yet, the deepest first. */
+function missingFolders(folder: string): string[] {
+  const missing: string[] = [];
+  for (let place = folder; !existsSync(place) && dirname(place) !== place; place = dirname(place)) missing.push(place);
+  return missing;
+}
+
+/** Removes folders, the deepest first, as far as nothing else is in them; the deepest with the lock that a full disk may have left. */
+function removeFolders(folders: readonly string[]): void {
+  try {
+    if (folders.length > 0) rmSync(resolve(folders[0], 'train.lock'), { force: true });
+    for (const folder of folders) rmdirSync(folder);
+  } catch {
+    // Something else is in it, or it was never made.
+  }
+}

@@ -53,7 +53,7 @@ export interface ModelDefinition<
   readonly inputs: (options: OptionValues<O>) => I;
   /** What a training example has beside its inputs: `{ label: classIndex() }`. */
   readonly targets?: (options: OptionValues<O>) => T;
-  readonly forward: (inputs: TensorsOf<I>, options: OptionValues<O>) => R;
+  readonly forward: (inputs: TensorsOf<I>, options: OptionValues<O>) => R & flawless<R>;
   /** Scalar loss of a batch. */
   readonly loss?: (outputs: R, targets: TensorsOf<T>, options: OptionValues<O>) => Tensor;
   /** How `logits` [N,K] become probabilities; `softmax` by default where there is an output of that name. */

@@ -50,7 +50,7 @@ const stem = <X extends Tensor, C extends number>(x: X, channels: C) =>
 const residual = <X extends Tensor, C extends number>(x: X, channels: C, dilation: number, drop: number) => {
   const window = { filters: channels, kernel: 3, pad: 'same', dilation, bias: false } as const;
   const y = relu(norm(conv2d(x, 'conv1', window), 'norm1'));
-  return shapedLike(x, relu(add(x, dropout(norm(conv2d(y, 'conv2', window), 'norm2'), drop))));
+  return relu(add(x, dropout(norm(conv2d(y, 'conv2', window), 'norm2'), drop)));
 };
 
 /**
@@ -61,7 +61,10 @@ const dilatedResidualDenseBlock = <X extends Tensor, C extends number>(x: X, cha
   scope(x, 'drdb', (x) => {
     let y: Tensor<X['shape']> = x;
     const outputs = [1, 1, 1, 2, 1, 4].map((dilation, i) => {
-      y = scope(y, i, (y) => residual(y, channels, dilation, drop));
+      y = shapedLike(
+        y,
+        scope(y, i, (y) => residual(y, channels, dilation, drop)),
+      );
       return y;
     });
     return conv2d(concat(outputs), 'fuse', { filters: channels, kernel: 1 });

@@ -53,6 +53,14 @@ function chain<S extends Shape>(x: Tensor<S, 'float32'>) {
   return conv2d(concat(outputs), 'join', { filters: 32, kernel: 1 });
 }
 
+/** Many operators in one generic function: what a deferred answer costs must not grow with what it is made from. */
+function tower<X extends Tensor>(x: X) {
+  const a = residual(residual(residual(x, 'a', 32, 1), 'b', 32, 2), 'c', 32, 4);
+  const b = add(residual(residual(residual(a, 'd', 32, 1), 'e', 32, 2), 'f', 32, 4), a);
+  const c = concat([add(b, a), mul(b, a), relu(add(a, mul(a, b)))]);
+  return add(conv2d(c, 'g', { filters: 32, kernel: 1 }), add(a, add(b, mul(x, add(a, b)))));
+}
+
 /** Attention over the channels of x, whatever they are. */
 function attention<X extends Tensor>(x: X) {
   const channels = x.shape[1] as number;
@@ -101,6 +109,7 @@ export function rightPrograms(make: Make, options: Options, built: (shape: Shape
   const fused = conv2d(joined, 'fuse', { filters: 32, kernel: 1 });
   shape<['N', 32, 56, 56]>()(fused, ['N', 32, 56, 56]);
   shape<['N', 32, 56, 56]>()(chain(stem), ['N', 32, 56, 56]);
+  shape<['N', 32, 56, 56]>()(tower(stem), ['N', 32, 56, 56]);
 
   const deep = options.deep ? fused : stem;
   shape<['N', 32, 56, 56]>()(deep, ['N', 32, 56, 56]);

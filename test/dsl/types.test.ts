@@ -13,7 +13,7 @@ import { rightPrograms } from './right-programs.ts';
 import { type Make, wrongPrograms } from './wrong-programs.ts';
 
 const folder = dirname(fileURLToPath(import.meta.url));
-const root = join(folder, '../..');
+const root = join(folder, '../..').replaceAll('\\', '/');
 const source = readFileSync(join(folder, 'wrong-programs.ts'), 'utf8').split('\n');
 const mark = '// @ts-expect-error ';
 
@@ -73,7 +73,7 @@ function maker(): Make {
 
 describe('the editor', () => {
   it('has nothing to say about right programs and the answers of the shape rules', () => {
-    expect(checked.diagnostics.filter(({ file }) => !file.endsWith('wrong-programs.ts'))).toEqual([]);
+    expect(checked.diagnostics.filter(({ file }) => /(right-programs|shape-cases)\.ts$|dsl\/types\//.test(file))).toEqual([]);
   });
 
   it.each(expected)('says $sentence', ({ line, sentence }) => {
@@ -89,7 +89,7 @@ describe('the editor', () => {
 
   it('stays within its budget of type instantiations', () => {
     expect(checked.instantiations).toBeGreaterThan(0);
-    expect(checked.instantiations).toBeLessThan(1);
+    expect(checked.instantiations).toBeLessThan(250_000);
   });
 });
 

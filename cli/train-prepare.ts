@@ -1,0 +1,149 @@
+import type { Compiled } from '../compiler/compile.ts';
+import type { Target } from '../compiler/emit/lowering.ts';
+import type { Program } from '../compiler/ir/program.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
+import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
+import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
+import { compileTraining, targetFor } from './compile-for-device.ts';
+import { drawnSize } from './drawn-data.ts';
+import { portsOfProgram } from './example-ports.ts';
+import { usageError } from './failure.ts';
+import { type ModelFlags, optionsOf } from './flags.ts';
+import { instantiate, type LoadedModel, loadModel } from './load-model.ts';
+import { parseOptimizer } from './optimizer-text.ts';
+import type { TrainSettings } from './train-settings.ts';
+import { type DataSource, openSource } from './training-data.ts';
+
+/** The flags of `ddrc train`; what was not given is absent. */
+export interface TrainFlags extends ModelFlags {
+  readonly data?: string;
+  readonly val?: string;
+  readonly test?: string;
+  readonly epochs?: number;
+  readonly batch?: number;
+  readonly lr?: number;
+  readonly schedule?: string;
+  readonly optimizer?: string;
+  readonly clip?: number;
+  readonly seed?: number;
+  readonly augment?: string;
+  readonly device?: string;
+  readonly threads?: number;
+  readonly run?: string;
+  readonly resume?: string;
+  readonly weights?: string;
+  readonly onBadImage?: 'stop' | 'skip';
+  readonly cache?: string;
+  readonly json?: boolean;
+}
+
+/** A training that has been checked and compiled, before anything is written or any example read. */
+export interface Prepared {
+  readonly program: Program;
+  readonly source: DataSource;
+  readonly settings: TrainSettings;
+  readonly compiled: Compiled;
+  /** Why the device was taken. */
+  readonly why: string;
+}
+
+/** Epochs on drawn smears, unless the model asks for more: enough for 95 of 100 cells with room to spare. */
+const drawnEpochs = 8;
+
+/**
+ * Prepares a new training from its flags.
+ * @throws DdrcError of the flags, the model, the data and the device
+ */
+export async function prepareTraining(path: string | undefined, flags: TrainFlags): Promise<Prepared> {
+  const optimizer = flags.optimizer === undefined ? undefined : parseOptimizer(flags.optimizer);
+  if (flags.schedule !== undefined) parseSchedule(flags.schedule);
+  if (flags.augment !== undefined) parseAugmentation(flags.augment);
+  const device = parseDevice(flags.device ?? 'auto');
+  const loaded = await loadModel(path);
+  const drawn = flags.data === undefined;
+  const more = { size: drawn ? drawnSize : undefined };
+  const seed = flags.seed ?? 0;
+  const data = { path: drawn ? null : resolve(flags.data!), val: flags.val ?? null, test: flags.test ?? null, seed };
+  const source = openSource(data, portsOfProgram(withDefaults(loaded, flags, more)));
+  const program = withDefaults(loaded, flags, { ...more, classes: source.classCount ?? undefined });
+  const { training } = program;
+  const choice = await chooseProvider(device);
+  const settings = {
+    modelFile: path === undefined ? null : loaded.file,
+    options: program.options,
+    data: { path: data.path, val: data.val, test: data.test, onBadImage: flags.onBadImage ?? 'stop', fingerprint: source.fingerprint },
+    classes: source.classes,
+    epochs: flags.epochs ?? (drawn ? Math.max(drawnEpochs, training.epochs) : training.epochs),
+    batch: flags.batch ?? training.batch,
+    learningRate: flags.lr ?? training.learningRate,
+    schedule: flags.schedule ?? training.schedule,
+    optimizer: optimizer ?? training.optimizer,
+    clipNorm: flags.clip ?? training.clipNorm,
+    seed,
+    augmentation: augmentationOf(flags.augment, source),
+    weights: flags.weights === undefined ? null : resolve(flags.weights),
+    provider: choice.provider,
+    threads: flags.threads ?? availableParallelism(),
+  };
+  scheduleOf(settings, source.counts.train);
+  const { compiled, step } = await compileFor(program, settings, choice);
+  return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
+}
+
+/**
+ * Prepares a run to go on: the same model, data and settings as at its start; device, threads and cache may be others.
+ * @throws DdrcError RESUME_DIFFERS where the model file or the data have changed, and those of {@link prepareTraining}
+ */
+export async function prepareResumed(before: TrainSettings, folder: string, flags: TrainFlags): Promise<Prepared> {
+  const loaded = await loadModel(before.modelFile ?? undefined);
+  const program = instantiate(loaded, before.options);
+  const source = openSource({ ...before.data, seed: before.seed }, portsOfProgram(program));
+  const differs = (message: string, hint: string) => new DdrcError({ code: 'RESUME_DIFFERS', message, where: folder, hint });
+  if (source.fingerprint !== before.data.fingerprint) {
+    const message = `the data are not those that the run was started with: ${before.data.path ?? 'the drawn cells'} holds other examples now`;
+    throw differs(message, 'bring the data back as they were, or train anew with --weights best.safetensors of the run');
+  }
+  const choice = await chooseProvider(parseDevice(flags.device ?? before.provider));
+  const settings = { ...before, provider: choice.provider, threads: flags.threads ?? before.threads };
+  const { compiled, step } = await compileFor(program, settings, choice);
+  const comparable = choice.provider === before.provider && step.block === before.step.block;
+  if (comparable && step.sha256 !== before.step.sha256) {
+    const message = `the model is not the one that the run was started with: ${loaded.file} compiles to another training step now`;
+    throw differs(message, 'bring the model file (and the version of ddrc) back as it was, or train anew with --weights');
+  }
+  return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
+}
+
+/** The learning rate of each step of a training on so many examples. */
+export function scheduleOf(
+  { schedule, learningRate, batch, epochs }: Pick<TrainSettings, 'schedule' | 'learningRate' | 'batch' | 'epochs'>,
+  examples: number,
+): Schedule {
+  const stepsPerEpoch = Math.max(1, Math.floor(examples / batch));
+  return createSchedule(parseSchedule(schedule), { learningRate, steps: stepsPerEpoch * epochs, stepsPerEpoch });
+}
+
+/** The program with the options that the flags set, and those of `more` that the model has, takes, and the flags do not set. */
+function withDefaults(loaded: LoadedModel, flags: ModelFlags, more: Readonly<Record<string, number | undefined>>): Program {
+  const { options } = loaded.model;
+  const fitting = Object.entries(more).filter(
+    ([name, value]) => value !== undefined && Object.hasOwn(options, name) && options[name].check(value) === null,
+  );
+  return instantiate(loaded, { ...Object.fromEntries(fitting), ...optionsOf(flags) });
+}
+
+function augmentationOf(text: string | undefined, { kind }: DataSource): AugmentationSettings | null {
+  const asked = text === undefined ? undefined : parseAugmentation(text);
+  if (kind !== 'arrays') return asked === undefined ? defaultAugmentation : asked;
+  if (asked) throw usageError('--augment varies images, and these data are arrays', 'train', 'leave it out, or give --augment none');
+  return null;
+}
+
+async function compileFor(program: Program, settings: Omit<TrainSettings, 'step'>, { provider }: Choice) {
+  const target: Target = await targetFor(provider);
+  const compiled = compileTraining(program, { target, ...settings });
+  return { compiled, step: { block: target.block, sha256: compiled.manifest.files['step.onnx'].sha256 } };
+}

@@ -1,0 +1,67 @@
+import { DdrcError } from '../diagnostics/error.ts';
+import { loadWeights } from '../runtime/checkpoint.ts';
+import { writeFileAtomic } from '../runtime/files.ts';
+import { expectedState } from '../runtime/manifest.ts';
+import type { ProgressDisplay } from '../runtime/progress.ts';
+import type { RunPaths } from '../runtime/runfolder.ts';
+import { type TrainResult, train } from '../runtime/trainer.ts';
+import { asTensors, compileModel, namedTensors } from './compile-for-device.ts';
+import { type Prepared, scheduleOf } from './train-prepare.ts';
+
+export interface RunRequest {
+  readonly prepared: Prepared;
+  /** The files of a run folder that this process has locked. */
+  readonly paths: RunPaths;
+  readonly resume: boolean;
+  readonly cache: string | null;
+  readonly signal: AbortSignal;
+  readonly display: ProgressDisplay;
+  /** Called when all examples are there and the first checkpoint is about to be written: from here on there is something to resume. */
+  readonly onBegin: () => void;
+}
+
+/**
+ * Reads the examples and trains into a run folder: checkpoints, metrics and, for each best epoch, model.onnx.
+ * @throws DdrcError of the data, of files, LOSS_NOT_FINITE
+ */
+export async function carryOut({ prepared, paths, resume, cache, signal, display, onBegin }: RunRequest): Promise<TrainResult> {
+  const { program, source, settings, compiled } = prepared;
+  const { manifest, files } = compiled;
+  const expected = expectedState(manifest);
+  const weights =
+    settings.weights === null
+      ? asTensors(compiled.initial)
+      : namedTensors(expected, loadWeights(settings.weights, expected));
+  const data = await source.load(['train', 'val', 'test'], {
+    cache,
+    onBadImage: settings.data.onBadImage,
+    onProgress: (what, done, total) => display.count(what, done, total),
+  });
+  try {
+    for (const note of data.notes) display.print(note);
+    const { train: examples, val, test } = data.parts;
+    if (!examples) throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no examples to train on', hint: 'give more data' });
+    onBegin();
+    return await train({
+      manifest,
+      files,
+      weights,
+      data: { train: examples, val, test },
+      epochs: settings.epochs,
+      batch: settings.batch,
+      schedule: scheduleOf(settings, examples.size),
+      seed: settings.seed,
+      augmentation: settings.augmentation,
+      paths,
+      resume,
+      provider: settings.provider,
+      threads: settings.threads,
+      signal,
+      onUpdate: (update) => display.update(update),
+      onEpoch: (line) => display.epoch(line, settings.epochs),
+      onBest: (best) => writeFileAtomic(paths.model, compileModel(program, namedTensors(expected, best), settings.classes)),
+    });
+  } finally {
+    await data.close();
+  }
+}
