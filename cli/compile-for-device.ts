@@ -1,9 +1,9 @@
-import type { TableEntry } from '../contract/manifest.ts';
 import { layOut } from '../compiler/artifacts/table.ts';
 import { type Compiled, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
+import type { TableEntry } from '../contract/manifest.ts';
 import { type ExpectedState, unpackState, type Weights } from '../runtime/checkpoint.ts';
 import { blockSize, type Provider } from '../runtime/providers.ts';
 import type { TensorData } from '../runtime/tensor.ts';
@@ -63,9 +63,6 @@ export function namedTensors(
 /** A compiler's arrays as the runtime's tensors. */
 export function asTensors(arrays: ReadonlyMap<string, NDArray>): Map<string, TensorData> {
   return new Map(
-    [...arrays].map(([name, { shape, data }]) => [
-      name,
-      { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) },
-    ]),
+    [...arrays].map(([name, { shape, data }]) => [name, { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) }]),
   );
 }

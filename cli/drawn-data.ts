@@ -1,6 +1,6 @@
+import { type Dataset, imageDataset } from '../runtime/data/dataset.ts';
 import type { ListingItem } from '../runtime/data/listing.ts';
 import { drawnClasses, drawnSmears } from '../runtime/data/synthetic.ts';
-import { type Dataset, imageDataset } from '../runtime/data/dataset.ts';
 import { type ExamplePorts, imagePorts } from './example-ports.ts';
 
 /** Width of drawn smears in pixels, where the model's size is an option that nobody set. */

@@ -47,7 +47,9 @@ export function imagePorts({ model, names, label, image }: ExamplePorts): { imag
   if (image && label !== null) return { image: image.input, label, size: image.size };
   throw new DdrcError({
     code: 'DATA_SHAPE',
-    message: image ? `${model} has no class as its target, so folders of images cannot train it` : `${model} does not take just one square colour image`,
+    message: image
+      ? `${model} has no class as its target, so folders of images cannot train it`
+      : `${model} does not take just one square colour image`,
     hint: `give it arrays: --data FILE.safetensors with ${names.join(', ')}`,
   });
 }

@@ -11,6 +11,11 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   init: () => import('./init.ts'),
   build: () => import('./build.ts'),
   summary: () => import('./summary.ts'),
+  train: () => import('./train.ts'),
+  eval: () => import('./eval.ts'),
+  predict: () => import('./predict.ts'),
+  step: () => import('./step.ts'),
+  bench: () => import('./bench.ts'),
   doctor: () => import('./doctor.ts'),
 };
 

@@ -1,3 +1,5 @@
+import { availableParallelism } from 'node:os';
+import { resolve } from 'node:path';
 import type { Compiled } from '../compiler/compile.ts';
 import type { Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
@@ -5,8 +7,6 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { availableParallelism } from 'node:os';
-import { resolve } from 'node:path';
 import { compileTraining, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -74,7 +74,14 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const settings = {
     modelFile: path === undefined ? null : loaded.file,
     options: program.options,
-    data: { path: data.path, val: data.val, test: data.test, onBadImage: flags.onBadImage ?? 'stop', fingerprint: source.fingerprint },
+    data: {
+      path: data.path,
+      val: data.val,
+      test: data.test,
+      onBadImage: flags.onBadImage ?? 'stop',
+      fingerprint: source.fingerprint,
+      examples: source.counts,
+    } as const,
     classes: source.classes,
     epochs: flags.epochs ?? (drawn ? Math.max(drawnEpochs, training.epochs) : training.epochs),
     batch: flags.batch ?? training.batch,
@@ -138,7 +145,8 @@ function withDefaults(loaded: LoadedModel, flags: ModelFlags, more: Readonly<Rec
 function augmentationOf(text: string | undefined, { kind }: DataSource): AugmentationSettings | null {
   const asked = text === undefined ? undefined : parseAugmentation(text);
   if (kind !== 'arrays') return asked === undefined ? defaultAugmentation : asked;
-  if (asked) throw usageError('--augment varies images, and these data are arrays', 'train', 'leave it out, or give --augment none');
+  if (asked)
+    throw usageError('--augment varies images, and these data are arrays', 'train', 'leave it out, or give --augment none');
   return null;
 }
 

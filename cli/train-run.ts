@@ -29,9 +29,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   const { manifest, files } = compiled;
   const expected = expectedState(manifest);
   const weights =
-    settings.weights === null
-      ? asTensors(compiled.initial)
-      : namedTensors(expected, loadWeights(settings.weights, expected));
+    settings.weights === null ? asTensors(compiled.initial) : namedTensors(expected, loadWeights(settings.weights, expected));
   const data = await source.load(['train', 'val', 'test'], {
     cache,
     onBadImage: settings.data.onBadImage,
@@ -40,7 +38,8 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   try {
     for (const note of data.notes) display.print(note);
     const { train: examples, val, test } = data.parts;
-    if (!examples) throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no examples to train on', hint: 'give more data' });
+    if (!examples)
+      throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no examples to train on', hint: 'give more data' });
     onBegin();
     return await train({
       manifest,

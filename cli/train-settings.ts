@@ -5,6 +5,7 @@ import type { AugmentationSettings } from '../runtime/data/augment.ts';
 import type { Provider } from '../runtime/providers.ts';
 import type { RunConfig } from '../runtime/runfolder.ts';
 import { packageVersion } from './project.ts';
+import type { Part } from './training-data.ts';
 
 /** All that a training follows from; a run's config.json has it, so that the run can go on. */
 export interface TrainSettings {
@@ -19,6 +20,8 @@ export interface TrainSettings {
     readonly test: string | null;
     readonly onBadImage: 'stop' | 'skip';
     readonly fingerprint: string;
+    /** How many examples each part has. */
+    readonly examples: Readonly<Record<Part, number>>;
   };
   readonly classes: readonly string[] | null;
   readonly epochs: number;
@@ -91,7 +94,9 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
 
 /** A path relative to the run folder where both lie below the working folder, the project; otherwise absolute. */
 function shortest(folder: string, path: string): string {
-  const inProject = [folder, path].every((place) => !/^\.\.([\\/]|$)/.test(relative('', place)) && !isAbsolute(relative('', place)));
+  const inProject = [folder, path].every(
+    (place) => !/^\.\.([\\/]|$)/.test(relative('', place)) && !isAbsolute(relative('', place)),
+  );
   return inProject ? relative(folder, path).replaceAll('\\', '/') : path;
 }
 

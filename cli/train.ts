@@ -6,6 +6,7 @@ import { readLines } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
+import { readSafetensors } from '../runtime/safetensors.ts';
 import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
@@ -53,7 +54,12 @@ export function add(program: Command): void {
   addModelFlags(command)
     .addHelpText(
       'after',
-      example('ddrc train', 'ddrc train model.ts --data images --size 96 --epochs 20', 'ddrc train --resume runs/ddrnet-1', 'ddrc train models/ddrnet.ts --data data --val none --lr 3e-3'),
+      example(
+        'ddrc train',
+        'ddrc train model.ts --data images --size 96 --epochs 20',
+        'ddrc train --resume runs/ddrnet-1',
+        'ddrc train models/ddrnet.ts --data data --val none --lr 3e-3',
+      ),
     )
     .action((path: string | undefined, flags: TrainFlags) =>
       flags.resume === undefined ? startNew(path, flags) : goOn(path, flags.resume, flags),
@@ -82,7 +88,8 @@ async function startNew(path: string | undefined, flags: TrainFlags): Promise<vo
 async function goOn(path: string | undefined, folder: string, flags: TrainFlags): Promise<void> {
   const others = Object.keys(flags).filter((name) => !besideResume.has(name));
   if (path !== undefined || others.length > 0) {
-    const what = path === undefined ? `--${others[0].replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}` : `the model ${path}`;
+    const what =
+      path === undefined ? `--${others[0].replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}` : `the model ${path}`;
     throw usageError(
       `--resume goes on with the settings of the run, so ${what} cannot stand beside it`,
       'train',
@@ -141,7 +148,12 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
   }
 }
 
-function introduce({ program, source, settings, why }: Prepared, paths: RunPaths, display: ProgressDisplay, resume: boolean): void {
+function introduce(
+  { program, source, settings, why }: Prepared,
+  paths: RunPaths,
+  display: ProgressDisplay,
+  resume: boolean,
+): void {
   const options = Object.entries(settings.options).map(([name, value]) => `${name}=${value}`);
   if (source.kind === 'drawn')
     display.print('no --data was given: training on cells that ddrc draws itself; they are drawn, not real');
@@ -155,14 +167,17 @@ function introduce({ program, source, settings, why }: Prepared, paths: RunPaths
 }
 
 /** What a run that has nothing left to do came to; null where it has. */
-function completed({ metrics }: RunPaths, { epochs }: TrainSettings): TrainResult | null {
-  if (!existsSync(metrics)) return null;
+function completed({ metrics, last: checkpoint }: RunPaths, { epochs, data }: TrainSettings): TrainResult | null {
+  if (!existsSync(metrics) || !existsSync(checkpoint)) return null;
+  // The checkpoint of the last epoch's end is written after its line of metrics.
+  const { epoch } = JSON.parse(readSafetensors(checkpoint).metadata.progress ?? '{}');
+  if (!(epoch > epochs)) return null;
   const lines = readLines(metrics) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
   const done = lines.filter((line): line is EpochLine => line.epoch !== undefined);
-  const last = lines.at(-1);
-  if (done.length < epochs || last?.test === undefined) return null;
+  const test = lines.at(-1)?.test;
+  if (done.length < epochs || (test === undefined && data.examples.test > 0)) return null;
   const best = done.reduce((a, b) => (b.val && a.val ? (b.val.loss < a.val.loss ? b : a) : b));
-  return { stopped: false, epochs: done.length, bestEpoch: best.epoch, bestLoss: best.val?.loss ?? null, test: last.test };
+  return { stopped: false, epochs: done.length, bestEpoch: best.epoch, bestLoss: best.val?.loss ?? null, test: test ?? null };
 }
 
 function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { json }: TrainFlags): void {
@@ -175,11 +190,16 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     return;
   }
   if (stopped) {
-    process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; go on with\n  npx ddrc train --resume ${folder}\n`);
+    process.stdout.write(
+      `stopped after ${epochs} of ${settings.epochs} epochs; go on with\n  npx ddrc train --resume ${folder}\n`,
+    );
     return;
   }
   const lines: string[] = [];
-  const best = bestLoss === null ? `epoch ${bestEpoch}, the last` : `epoch ${bestEpoch}, the one with the lowest validation loss, ${bestLoss.toPrecision(3)}`;
+  const best =
+    bestLoss === null
+      ? `epoch ${bestEpoch}, the last`
+      : `epoch ${bestEpoch}, the one with the lowest validation loss, ${bestLoss.toPrecision(3)}`;
   if (test) {
     const what = drawn ? 'held-out drawn cells (drawn by ddrc, not real)' : 'test examples';
     lines.push(`${grouped(test.images)} ${what}, weights of ${best}`);

@@ -73,7 +73,9 @@ export function openSource(request: DataRequest, ports: ExamplePorts): DataSourc
 export function describeParts({ kind, counts, sources }: DataSource): string {
   const what = kind === 'arrays' ? 'examples' : kind === 'drawn' ? 'drawn cells' : 'images';
   const other = (part: Part, verb: string) =>
-    counts[part] === 0 ? `none to ${verb}` : `${grouped(counts[part])} to ${verb}${kind === 'drawn' ? '' : ` (${sources[part]})`}`;
+    counts[part] === 0
+      ? `none to ${verb}`
+      : `${grouped(counts[part])} to ${verb}${kind === 'drawn' ? '' : ` (${sources[part]})`}`;
   const from = kind === 'drawn' ? '' : ` (${sources.train})`;
   return `${grouped(counts.train)} ${what} to train on${from}, ${other('val', 'validate')}, ${other('test', 'test')}`;
 }
@@ -82,7 +84,11 @@ function drawnSource({ val, test }: DataRequest, ports: ExamplePorts): DataSourc
   imagePorts(ports);
   for (const [flag, value] of Object.entries({ '--val': val, '--test': test })) {
     if (value !== null && value.toLowerCase() !== 'none')
-      throw usageError(`${flag} ${value} needs --data: the drawn cells have their own parts`, 'train', `${flag} none leaves that part out`);
+      throw usageError(
+        `${flag} ${value} needs --data: the drawn cells have their own parts`,
+        'train',
+        `${flag} none leaves that part out`,
+      );
   }
   const counts = { ...drawnCounts, ...(val !== null && { val: 0 }), ...(test !== null && { test: 0 }) };
   return {

@@ -5,6 +5,7 @@ import { operators } from '../compiler/ops/index.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type OptionSpecs, type OptionValues, resolveOptions } from './options.ts';
 import { Context, graphValue, isTensor, located, type Tensor, tensor } from './tensor.ts';
+import type { flawless } from './types/index.ts';
 
 const brand = Symbol.for('ddrc.model');
 

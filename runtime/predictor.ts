@@ -112,6 +112,11 @@ export class OpenModel {
     throw this.scoreless('gives no scores by class');
   }
 
+  /** Names of its inputs. */
+  get inputNames(): readonly string[] {
+    return this.inputs.map(({ name }) => name);
+  }
+
   /** Names of the classes; their numbers where the model was built without names. */
   get classes(): readonly string[] {
     return namesOf(this.description.classes, this.scores.classes);

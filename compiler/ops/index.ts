@@ -48,7 +48,12 @@ const families = {
 
 export const operators: OpTable = new Map(
   Object.values(families)
-    .flatMap((family) => Object.values(family) as unknown[])
+    .flatMap((family) => Object.entries(family as Readonly<Record<string, unknown>>).sort(byName))
+    .map(([, member]) => member)
     .filter((member): member is OpDefinition => typeof member === 'object' && member !== null && 'infer' in member)
     .map((op) => [op.name, op]),
 );
+
+function byName([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return a < b ? -1 : 1;
+}

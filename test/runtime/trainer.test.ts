@@ -150,7 +150,7 @@ describe('train', () => {
     const paths = newRun();
     const seen = new Set<number>();
     const onUpdate = () => seen.add(loadCheckpoint(paths.last, expectedState(manifest)).step);
-    await train(request(paths, { checkpointMinutes: 0.0001, onUpdate }));
+    await train(request(paths, { checkpointMinutes: 2e-5, onUpdate }));
     expect(seen.size).toBeGreaterThan(epochs + 1);
     expect(remains(paths)).toEqual(remains(whole));
   });

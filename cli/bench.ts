@@ -1,0 +1,168 @@
+import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { availableParallelism } from 'node:os';
+import type { Command } from 'commander';
+import { compile } from '../compiler/compile.ts';
+import type { Manifest, ManifestPort } from '../contract/manifest.ts';
+import { random, seed24 } from '../numeric/random.ts';
+import { packState, tableLength } from '../runtime/checkpoint.ts';
+import { Engine, type EngineOptions, inferenceSession, trainingSession } from '../runtime/engine.ts';
+import { expectedState, fileOf, portsOf } from '../runtime/manifest.ts';
+import { chooseProvider, parseDevice } from '../runtime/providers.ts';
+import type { TensorData } from '../runtime/tensor.ts';
+import { asTensors, targetFor } from './compile-for-device.ts';
+import { example } from './example.ts';
+import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
+import { packageVersion } from './project.ts';
+import { textTable } from './text-table.ts';
+
+interface BenchFlags extends ModelFlags {
+  readonly batch: number;
+  readonly steps: number;
+  readonly threads: number;
+  readonly device: string;
+  readonly json?: boolean;
+}
+
+type Feeds = Readonly<Record<string, TensorData>>;
+
+/** `ddrc bench [MODEL]`: speed and memory of training steps and of inference. */
+export function add(program: Command): void {
+  const command = program
+    .command('bench')
+    .description('time whole training steps (forward, backward, Adam) and inference on random examples, on this machine')
+    .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
+    .option('--batch <n>', 'examples of one step', wholeNumber(1), 16)
+    .option('--steps <n>', 'timed steps, after one to warm up', wholeNumber(1), 5)
+    .option('--threads <n>', 'threads of one operator', wholeNumber(1), availableParallelism())
+    .option('--device <name>', 'auto, cpu, cuda or webgpu', 'cpu')
+    .option('--json', 'one JSON object on one line in place of the table');
+  addModelFlags(command)
+    .addHelpText('after', example('ddrc bench models/ddrnet.ts --batch 16 --size 224 --threads 2'))
+    .action(bench);
+}
+
+async function bench(path: string | undefined, flags: BenchFlags): Promise<void> {
+  const { provider } = await chooseProvider(parseDevice(flags.device));
+  const target = await targetFor(provider);
+  const { batch, steps, threads } = flags;
+  const started = performance.now();
+  const program = await openProgram(path, flags);
+  const { files, manifest, initial } = compile(program, { artifacts: ['step', 'model'], target, batch, inferenceBatch: batch });
+  const buildSeconds = secondsSince(started);
+  const { parameters, statistics } = expectedState(manifest);
+  const tensors = asTensors(initial);
+  const slots = Object.fromEntries(manifest.slots.map((name) => [name, new Float32Array(tableLength(parameters))]));
+  const state = {
+    parameters: packState(parameters, tensors),
+    ...(statistics.length > 0 && { statistics: packState(statistics, tensors) }),
+    ...slots,
+  };
+  const options = { provider, threads };
+  const training = await timed(options, steps, async (engine) => {
+    await engine.open('step.onnx', files.get('step.onnx')!, trainingSession);
+    await engine.load(state);
+    const examples = randomFeeds(manifest, 'step.onnx');
+    // The new state stays where the graph runs and is what the next step reads.
+    return (count) => ({
+      feeds: copied({ ...examples, ...scalars(manifest, program.training.learningRate, count) }),
+      run: (feeds) => engine.step('step.onnx', feeds, ['loss']),
+    });
+  });
+  const inference = await timed(options, steps, async (engine) => {
+    await engine.open('model.onnx', files.get('model.onnx')!, inferenceSession);
+    const examples = randomFeeds(manifest, 'model.onnx');
+    return () => ({ feeds: copied(examples), run: (feeds) => engine.run('model.onnx', feeds) });
+  });
+  const rate = (milliseconds: number) => Math.round((batch * 1e5) / milliseconds) / 100;
+  const size = manifest.preprocessing[0]?.size.at(-1);
+  const result = {
+    model: manifest.model,
+    parameters: tableLength(parameters),
+    batch,
+    ...(size !== undefined && { size }),
+    threads,
+    device: provider,
+    train_img_s_best: rate(training.best),
+    train_img_s_median: rate(training.median),
+    infer_img_s_best: rate(inference.best),
+    infer_img_s_median: rate(inference.median),
+    // Of the whole process; Node counts in KiB on every system.
+    peak_rss_mb: Math.round(process.resourceUsage().maxRSS / 1024),
+    build_s: buildSeconds,
+    session_s: training.sessionSeconds,
+    ddrc: packageVersion,
+    onnxruntime: onnxruntimeVersion(),
+    node: process.versions.node,
+  };
+  const rows = Object.entries(result).map(([name, value]) => [name, String(value)]);
+  process.stdout.write(flags.json ? `${JSON.stringify(result)}\n` : `${textTable(rows, ['left', 'left'])}\n`);
+}
+
+interface Round {
+  readonly feeds: Feeds;
+  readonly run: (feeds: Feeds) => Promise<unknown>;
+}
+
+/** Opens an engine of its own, so that no other one's threads or memory stand beside it, warms up and times `steps` rounds. Times in ms. */
+async function timed(options: EngineOptions, steps: number, open: (engine: Engine) => Promise<(count: number) => Round>) {
+  const engine = new Engine(options);
+  try {
+    const opened = performance.now();
+    const round = await open(engine);
+    const sessionSeconds = secondsSince(opened);
+    const times: number[] = [];
+    for (let count = 0; count <= steps; count++) {
+      const { feeds, run } = round(count);
+      const start = performance.now();
+      await run(feeds);
+      times.push(performance.now() - start);
+    }
+    const sorted = times.slice(1).sort((a, b) => a - b);
+    return { best: sorted[0], median: sorted[Math.floor(steps / 2)], sessionSeconds };
+  } finally {
+    await engine.close();
+  }
+}
+
+/** Uniform numbers in [0,1) for arrays, classes in turn for class indices. */
+function randomFeeds(manifest: Manifest, name: string): Feeds {
+  const file = fileOf(manifest, name);
+  const step = fileOf(manifest, 'step.onnx');
+  const classes = step.outputs.find((port) => port.name === manifest.scores?.output)?.shape.at(-1);
+  const fill = ({ name, dtype, shape }: ManifestPort): TensorData => {
+    const sizes = shape as number[];
+    const length = sizes.reduce((product, size) => product * size, 1);
+    const next = random(0, name);
+    if (dtype === 'float32') return { dtype, shape: sizes, data: Float32Array.from({ length }, next) };
+    const below = typeof classes === 'number' ? classes : 1;
+    if (dtype === 'int64') return { dtype, shape: sizes, data: BigInt64Array.from({ length }, (_, i) => BigInt(i % below)) };
+    if (dtype === 'int32') return { dtype, shape: sizes, data: Int32Array.from({ length }, (_, i) => i % below) };
+    return { dtype, shape: sizes, data: Uint8Array.from({ length }, (_, i) => i % 2) };
+  };
+  return Object.fromEntries(portsOf(file.inputs, 'data', 'target').map((port) => [port.name, fill(port)]));
+}
+
+function scalars({ files, optimizer }: Manifest, learningRate: number, count: number): Feeds {
+  const values: Record<string, unknown> = { ...optimizer, learning_rate: learningRate, step: count };
+  const fed = portsOf(files['step.onnx'].inputs, 'hyperparameter', 'seed').map(({ name, role, dtype }) => {
+    const value = role === 'seed' ? seed24(0, count) : Number(values[name]);
+    const data = dtype === 'int64' ? BigInt64Array.of(BigInt(value)) : Float32Array.of(value);
+    return [name, { dtype, shape: [], data } as TensorData];
+  });
+  return Object.fromEntries(fed);
+}
+
+/** Feeds are handed over to the engine, so each round needs its own. */
+function copied(feeds: Feeds): Feeds {
+  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
+}
+
+function secondsSince(start: number): number {
+  return Math.round(performance.now() - start) / 1000;
+}
+
+function onnxruntimeVersion(): string {
+  const require = createRequire(import.meta.url);
+  return JSON.parse(readFileSync(require.resolve('onnxruntime-node/package.json'), 'utf8')).version;
+}

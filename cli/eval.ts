@@ -1,0 +1,124 @@
+import { existsSync } from 'node:fs';
+import { extname, join } from 'node:path';
+import type { Command } from 'commander';
+import { type Dataset, imageDataset, openArrays } from '../runtime/data/dataset.ts';
+import { loadImages } from '../runtime/data/images.ts';
+import { readListing } from '../runtime/data/layout.ts';
+import { itemsOfSplit } from '../runtime/data/listing.ts';
+import { type TestFigures, testFiguresOf } from '../runtime/evaluator.ts';
+import { formatReport, type Report } from '../runtime/metrics.ts';
+import type { OpenModel } from '../runtime/predictor.ts';
+import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
+import { openRun } from '../runtime/runfolder.ts';
+import { example } from './example.ts';
+import { imagePorts, portsOfModel } from './example-ports.ts';
+import { usageError } from './failure.ts';
+import { oneOf, wholeNumber } from './flags.ts';
+import { settingsOf } from './train-settings.ts';
+import { type DeviceFlags, openTrained } from './trained-model.ts';
+import { openSource } from './training-data.ts';
+
+interface EvalFlags extends DeviceFlags {
+  readonly data?: string;
+  readonly split?: string;
+  readonly batch: number;
+  readonly onBadImage: 'stop' | 'skip';
+  readonly cache?: string;
+  readonly json?: boolean;
+}
+
+/** Examples with what they are called in a sentence. */
+interface Examples {
+  readonly dataset: Dataset;
+  readonly name: string;
+  close(): Promise<void>;
+}
+
+/** `ddrc eval RUN|MODEL.onnx`: how a trained model fares on labelled data. */
+export function add(program: Command): void {
+  program
+    .command('eval')
+    .description('measure a trained model on labelled images: accuracy, and precision, recall, F1 and MCC by class')
+    .argument('<model>', 'run folder, build folder, or model.onnx')
+    .option('--data <path>', "folder of class folders, CSV, or safetensors file of arrays (default: the run's own test data)")
+    .option('--split <name>', 'split of the data, or all (default: test, or all where the data have no splits)')
+    .option('--batch <n>', 'examples at a time', wholeNumber(1), 32)
+    .option('--device <name>', 'auto, cpu, cuda or webgpu (default: cpu)')
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1))
+    .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
+    .option('--cache <folder>', "folder for decoded images, or none (default: the user's cache folder)")
+    .option('--json', 'one JSON object in place of the table')
+    .addHelpText('after', example('ddrc eval runs/ddrnet-1 --data images --split test'))
+    .action(evaluateModel);
+}
+
+async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
+  const display = createProgress(process.stderr);
+  const model = await openTrained(path, flags);
+  try {
+    const { dataset, name, close } = await openExamples(path, model, flags, display);
+    try {
+      const onBatch = (done: number, total: number) => display.count('evaluating', done, total);
+      const evaluation = await model.evaluate(dataset, { batch: flags.batch, onBatch });
+      display.end();
+      const figures = testFiguresOf(evaluation!, model.description.classes ?? dataset.classes);
+      process.stdout.write(flags.json ? `${JSON.stringify(figures)}\n` : asText(figures, name));
+    } finally {
+      await close();
+    }
+  } finally {
+    display.end();
+    await model.close();
+  }
+}
+
+function openExamples(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+  if (flags.data === undefined) return ownTest(path, model, flags, display);
+  const ports = portsOfModel(model);
+  if (extname(flags.data).toLowerCase() !== '.safetensors') return labelledImages(flags.data, model, flags, display);
+  if (flags.split !== undefined) throw usageError('a file of arrays has no splits, so --split has no meaning', 'eval');
+  const dataset = openArrays(flags.data, ports.names, ports.label ?? undefined);
+  return Promise.resolve({ dataset, name: flags.data, close: async () => {} });
+}
+
+/** The examples that a run has set aside for its test. */
+async function ownTest(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+  if (!existsSync(join(path, 'config.json')))
+    throw usageError(`which data ${path} is to be measured on is not known`, 'eval', 'give --data');
+  if (flags.split !== undefined) throw usageError('--split needs --data', 'eval');
+  const { config, paths } = openRun(path);
+  const { data, seed } = settingsOf(config, paths.folder);
+  const source = openSource({ ...data, seed }, portsOfModel(model));
+  if (source.counts.test === 0) throw usageError('the run has set no data aside for a test', 'eval', 'give --data, with --split');
+  const loaded = await source.load(['test'], loadRequest(flags, display));
+  const name = source.kind === 'drawn' ? 'drawn cells (drawn by ddrc, not real)' : `test examples of ${data.path}`;
+  return { dataset: loaded.parts.test!, name, close: () => loaded.close() };
+}
+
+async function labelledImages(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+  const { image, label, size } = imagePorts(portsOfModel(model));
+  const listing = readListing(path, { classes: model.description.classes ?? undefined });
+  const split = flags.split ?? (listing.splits.length > 0 ? 'test' : 'all');
+  const items = itemsOfSplit(listing, split);
+  for (const note of listing.notes) display.print(note);
+  const { cache, onBadImage, onProgress } = loadRequest(flags, display);
+  const images = await loadImages(listing, {
+    size,
+    items,
+    cache: cache ?? undefined,
+    onBadImage,
+    onProgress: (done, total) => onProgress('reading images', done, total),
+  });
+  for (const { path, error } of images.bad) display.print(`left out: ${path}: ${error.message}`);
+  const where = split === 'all' ? path : `${listing.items[items[0]].split} of ${path}`;
+  return { dataset: imageDataset(images, items, { image, label }), name: `images, ${where}`, close: () => images.close() };
+}
+
+function loadRequest({ cache, onBadImage }: EvalFlags, display: ProgressDisplay) {
+  const onProgress = (what: string, done: number, total: number) => display.count(what, done, total);
+  return { cache: cache ?? null, onBadImage, onProgress };
+}
+
+function asText(figures: TestFigures, name: string): string {
+  return `${figures.images} ${name}\n${formatReport(figures as Report)}\n`;
+}

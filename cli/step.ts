@@ -1,0 +1,171 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import type { Program } from '../compiler/ir/program.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { defaultOptimizer } from '../dsl/model.ts';
+import { checkExamples, prepareBatch } from '../runtime/batches.ts';
+import { type ExpectedState, loadWeights, tableLength, unpackState, type Weights } from '../runtime/checkpoint.ts';
+import { openArrays } from '../runtime/data/dataset.ts';
+import { Engine, inferenceSession, trainingSession } from '../runtime/engine.ts';
+import { inputError, writeFileAtomic } from '../runtime/files.ts';
+import { expectedState, fileOf, portsOf, scoresOf } from '../runtime/manifest.ts';
+import { serializeSafetensors } from '../runtime/safetensors.ts';
+import type { TensorData } from '../runtime/tensor.ts';
+import { compileModel, compileTraining, namedTensors, targetFor } from './compile-for-device.ts';
+import { example } from './example.ts';
+import { portsOfProgram } from './example-ports.ts';
+import { addModelFlags, decimal, type ModelFlags, optionsOf, wholeNumber } from './flags.ts';
+import { instantiate, loadModel } from './load-model.ts';
+import { shown } from './shown-path.ts';
+
+interface StepFlags extends ModelFlags {
+  readonly state: string;
+  readonly batch: string;
+  readonly out: string;
+  readonly options?: string;
+  readonly lr: number;
+  readonly threads?: number;
+}
+
+/** `ddrc step MODEL`: one Adam step on given numbers, for comparison with another implementation. */
+export function add(program: Command): void {
+  const command = program
+    .command('step')
+    .description(
+      'run one Adam step (0.9, 0.999, 1e-8, dropout 0) on given parameters and a given batch, and write every number of it',
+    )
+    .argument('<model>', 'model file')
+    .requiredOption(
+      '--state <file>',
+      'safetensors: parameters and statistics by name; m:NAME, v:NAME and step where Adam has moments',
+    )
+    .requiredOption('--batch <file>', "safetensors: the model's inputs and targets by name")
+    .requiredOption('--out <file>', 'safetensors to write: eval_logits, train_logits, loss, grad:NAME, adam:NAME, stat:NAME')
+    .option('--options <file>', 'JSON object of options of the model')
+    .option('--lr <rate>', 'learning rate', decimal(0), 1e-3)
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1));
+  addModelFlags(command)
+    .addHelpText(
+      'after',
+      example('ddrc step models/ddrnet.ts --state state.safetensors --batch batch.safetensors --out out.safetensors'),
+    )
+    .action(step);
+}
+
+async function step(path: string, flags: StepFlags): Promise<void> {
+  const loaded = await loadModel(path);
+  const asked = { ...(flags.options === undefined ? {} : readOptions(flags.options)), ...optionsOf(flags) };
+  const noDropout = Object.keys(loaded.model.options).filter((name) => /dropout$/i.test(name));
+  const program = instantiate(loaded, { ...asked, ...Object.fromEntries(noDropout.map((name) => [name, 0])) });
+  const { names, label } = portsOfProgram(program);
+  const examples = openArrays(flags.batch, names, label ?? undefined);
+  const compiled = compileTraining(program, {
+    target: await targetFor('cpu'),
+    batch: examples.size,
+    optimizer: defaultOptimizer,
+    clipNorm: 0,
+    gradients: true,
+  });
+  const { manifest, files } = compiled;
+  const stepFile = fileOf(manifest, 'step.onnx');
+  const inputs = portsOf(stepFile.inputs, 'data', 'target');
+  await checkExamples(flags.batch, examples, inputs, scoresOf(manifest, stepFile)?.classes ?? null);
+  const expected = expectedState(manifest);
+  const state = loadWeights(flags.state, expected);
+  checkMoments(flags.state, state);
+  const all = Array.from({ length: examples.size }, (_, i) => i);
+  const feed = async () => (await prepareBatch(examples, inputs, all)).feeds;
+  const engine = new Engine({ threads: flags.threads });
+  try {
+    const model = compileModel(program, namedTensors(expected, state));
+    const { inputs: data } = await engine.open('model.onnx', model, inferenceSession);
+    const evaluated = await engine.run('model.onnx', (await prepareBatch(examples, data, all)).feeds);
+    await engine.open('step.onnx', files.get('step.onnx')!, trainingSession);
+    await engine.load(slots(expected, state));
+    const trained = await engine.step('step.onnx', { ...(await feed()), ...scalars(state.step ?? 0, flags.lr) });
+    const after = await engine.state();
+    writeFileAtomic(flags.out, serializeSafetensors(results(program, expected, evaluated, trained, after)));
+    const loss = Number(trained.loss.data[0]);
+    process.stdout.write(`loss ${loss}\n${shown(flags.out)}\n`);
+  } finally {
+    await engine.close();
+  }
+}
+
+function readOptions(path: string): Record<string, unknown> {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw inputError(path, error);
+  }
+  const invalid = (message: string, cause?: unknown) =>
+    new DdrcError({
+      code: 'OPTION_INVALID',
+      message,
+      where: path,
+      hint: 'write it as in {"channels": 32, "csab": false}',
+      cause,
+    });
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (cause) {
+    throw invalid(`${path} is not JSON`, cause);
+  }
+  if (typeof value !== 'object' || value === null || Array.isArray(value))
+    throw invalid(`${path} is not a JSON object of options`);
+  return value as Record<string, unknown>;
+}
+
+/** Moments without a step, or one of them without the other, are the state of no optimizer. */
+function checkMoments(path: string, { moment1, moment2, step }: Weights): void {
+  const given = { 'm:NAME': moment1, 'v:NAME': moment2, step };
+  const absent = Object.entries(given).filter(([, value]) => value === undefined);
+  if (absent.length === 0 || absent.length === 3 || (step === 0 && !moment1 && !moment2)) return;
+  throw new DdrcError({
+    code: 'CHECKPOINT_INVALID',
+    message: `${path} has a part of Adam's state only: ${absent.map(([name]) => name).join(' and ')} ${absent.length === 1 ? 'is' : 'are'} missing`,
+    where: path,
+    hint: 'give m:NAME and v:NAME for every parameter and step, or none of them',
+  });
+}
+
+function slots({ parameters: table }: ExpectedState, { parameters, statistics, moment1, moment2 }: Weights) {
+  const zero = () => new Float32Array(tableLength(table));
+  return {
+    parameters,
+    moment1: moment1 ?? zero(),
+    moment2: moment2 ?? zero(),
+    ...(statistics.length > 0 && { statistics }),
+  };
+}
+
+/** The scalars of a step; a seed is read only where a model has dropout that is no option. */
+function scalars(step: number, learningRate: number): Record<string, TensorData> {
+  const whole = (value: number): TensorData => ({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) });
+  const real = (value: number): TensorData => ({ dtype: 'float32', shape: [], data: Float32Array.of(value) });
+  return { learning_rate: real(learningRate), beta1: real(0.9), step: whole(step), seed: whole(0) };
+}
+
+/** Everything by name, as the reference implementation calls it. */
+function results(
+  program: Program,
+  { parameters, statistics }: ExpectedState,
+  evaluated: Readonly<Record<string, TensorData>>,
+  trained: Readonly<Record<string, TensorData>>,
+  after: Readonly<Record<string, Float32Array>>,
+): Map<string, TensorData> {
+  const { outputs } = program.build({ mode: 'inference', batch: 'N', loss: false });
+  const all = new Map<string, TensorData>();
+  for (const name of outputs.keys()) all.set(`eval_${name}`, evaluated[name]);
+  for (const name of outputs.keys()) all.set(`train_${name}`, trained[name]);
+  all.set('loss', { ...trained.loss, shape: [1] });
+  const put = (prefix: string, tensors: ReadonlyMap<string, TensorData>) => {
+    for (const [name, tensor] of tensors) all.set(`${prefix}:${name}`, tensor);
+  };
+  put('grad', unpackState(parameters, trained.gradients.data as Float32Array));
+  put('adam', unpackState(parameters, after.parameters));
+  if (after.statistics) put('stat', unpackState(statistics, after.statistics));
+  return all;
+}
