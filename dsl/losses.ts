@@ -6,7 +6,7 @@ import { gather, oneHot } from './shaping.ts';
 import type { Shape, Tensor } from './tensor.ts';
 
 /** Scores [N,K] and class indices int64 [N]. */
-type Logits = Tensor<Shape, 'float32'>;
+type Logits = Tensor;
 type Label = Tensor<Shape, 'int64'>;
 
 export interface CrossEntropyOptions {

@@ -98,11 +98,13 @@ export function defineModel<
     throw new DdrcError({
       code: 'MODEL_INVALID',
       message: `a model's name is letters, digits and dashes, got ${JSON.stringify(name)}`,
+      hint: "begin with a letter: name: 'cells-2'",
     });
   }
   for (const part of ['inputs', 'forward'] as const) {
     if (typeof definition[part] !== 'function') {
-      throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: defineModel needs a function ${part}` });
+      const hint = part === 'inputs' ? 'inputs: () => ({ image: image(3, 64, 64) })' : 'forward: ({ image }) => ({ logits: … })';
+      throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: defineModel needs a function ${part}`, hint });
     }
   }
   return {
@@ -206,8 +208,10 @@ function checkOutputs(name: string, results: unknown) {
   }
   return new Map(
     entries.map(([key, output]) => {
-      if (!isTensor(output))
-        throw new DdrcError({ code: 'MODEL_INVALID', message: `${name}: output ${key} of forward is not a tensor` });
+      if (!isTensor(output)) {
+        const message = `${name}: output ${key} of forward is not a tensor (${typeof output})`;
+        throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'return what an operator or a layer gives' });
+      }
       return [key, graphValue(output)];
     }),
   );

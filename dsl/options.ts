@@ -56,7 +56,7 @@ export function int<const T extends number>(value: T, rules: IntRules = {}): Opt
 export function float(value: number, { min = Number.NEGATIVE_INFINITY, below = Number.POSITIVE_INFINITY } = {}): Option<number> {
   const expects = [
     `a number`,
-    min > Number.NEGATIVE_INFINITY ? `from ${min}` : '',
+    min > Number.NEGATIVE_INFINITY ? `from ${min}${below < Number.POSITIVE_INFINITY ? ' to' : ' up'}` : '',
     below < Number.POSITIVE_INFINITY ? `below ${below}` : '',
   ]
     .filter(Boolean)

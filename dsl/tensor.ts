@@ -106,12 +106,18 @@ export function isTensor(x: unknown): x is Tensor {
 
 /** Applies an operator; the sentence of a mistake gets the place in the model file. */
 export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
+  if (inputs.length === 0) {
+    throw located(
+      new DdrcError({ code: 'MODEL_INVALID', message: `${op}: needs at least one tensor`, hint: 'give it a tensor' }),
+    );
+  }
   const wrong = inputs.findIndex((input) => !isTensor(input));
   if (wrong >= 0) {
     throw new DdrcError({
       code: 'MODEL_INVALID',
       message: `${op}: input ${wrong} is not a tensor (${typeof inputs[wrong]})`,
       where: placeOf(new Error()),
+      hint: 'a tensor is an input of forward or what an operator returned',
     });
   }
   const context = contextOf(inputs[0]);

@@ -82,7 +82,8 @@ function tablesOf({ parameters, statistics }: BuiltGraph) {
 
 function appendGradient({ graph, loss, parameters }: BuiltGraph & { loss: Value }): Value {
   if (parameters.length === 0) {
-    throw new DdrcError({ code: 'MODEL_INVALID', message: `${graph.name}: has no parameters to train` });
+    const message = `${graph.name}: has no parameters to train`;
+    throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'give forward a layer that learns: conv2d, linear, a norm' });
   }
   const values = parameters.map((parameter) => parameter.value);
   const gradients = differentiate(graph, loss, values);

@@ -118,7 +118,15 @@ export class Graph {
   /** Appends a node of the operator called `name` and returns all its outputs. */
   ops(name: string, inputs: readonly Value[], attrs: Attrs = {}): readonly Value[] {
     const op = this.operators.get(name);
-    if (!op) throw new DdrcError({ code: 'GRAPH_INVALID', message: `${name}: no such operator` });
+    if (!op) {
+      const hint = 'docs/operators.md lists the operators';
+      throw new DdrcError({
+        code: 'GRAPH_INVALID',
+        message: `${name}: there is no such operator`,
+        where: `scope ${this.scope || '(top)'}`,
+        hint,
+      });
+    }
     return this.add(op, inputs, attrs);
   }
 }

@@ -16,21 +16,19 @@ import { ndarray, scalar } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
 import { elementCount, formatShape, sameShape, type TensorType } from '../ir/types.ts';
 import { values, zip } from './elementwise.ts';
-import { requireDType, shapeError } from './shapes.ts';
+import { broadcastShapes, requireDType, shapeError } from './shapes.ts';
 import { errorFunction, map, scaled, unary } from './unary.ts';
 
 const secondOrder = { none: 'second derivatives of it are not supported' } as const;
 
-function sameRealShapes(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
+/** dx has the shape of x (or y); dy may be repeated along axes of size 1. */
+function inferGradient(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
   requireDType(inputs, 'float32', site);
   const [x, dy] = inputs;
-  if (!sameShape(x.shape, dy.shape)) {
-    throw shapeError(
-      site,
-      'SHAPE_MISMATCH',
-      `${formatShape(x.shape)} and ${formatShape(dy.shape)} have different shapes`,
-      inputs,
-    );
+  const shape = broadcastShapes(x.shape, dy.shape);
+  if (!shape || !sameShape(shape, x.shape)) {
+    const sentence = `${formatShape(x.shape)} and ${formatShape(dy.shape)} have different shapes`;
+    throw shapeError(site, 'SHAPE_MISMATCH', sentence, inputs);
   }
   return [x];
 }
@@ -72,7 +70,7 @@ export const relu = unary('relu', {
 export const reluGrad = defineOp('reluGrad', {
   summary: 'dx = dy where y > 0, else 0, with y the result of `relu`.',
   properties: { elementwise: true },
-  infer: (inputs, _attrs, site) => sameRealShapes(inputs, site),
+  infer: (inputs, _attrs, site) => inferGradient(inputs, site),
   vjp: secondOrder,
   lower: [
     { name: 'clip', when: (_node, { provider }) => provider === 'cpu', emit: (e, _node, [y, dy]) => steepClip(e, y, dy, 0) },
@@ -86,6 +84,7 @@ export const reluGrad = defineOp('reluGrad', {
   samples: () => [
     { name: 'some zero', inputs: [ndarray([2, 3], [0, 1.5, 0, 0.25, 3, 0]), values([2, 3])] },
     { name: 'tiny and huge', inputs: [ndarray([4], [1e-37, 1e38, 0, 1e-10]), values([4])] },
+    { name: 'a gradient for each row', inputs: [ndarray([2, 3], [0, 1.5, 0, 0.25, 3, 0]), values([2, 1])] },
   ],
 });
 
@@ -119,7 +118,7 @@ export const leakyRelu = defineOp<LeakyReluAttrs>('leakyRelu', {
 export const leakyReluGrad = defineOp<LeakyReluAttrs>('leakyReluGrad', {
   summary: 'dx = dy where x > 0, `alpha` · dy elsewhere.',
   properties: { elementwise: true },
-  infer: (inputs, _attrs, site) => sameRealShapes(inputs, site),
+  infer: (inputs, _attrs, site) => inferGradient(inputs, site),
   vjp: secondOrder,
   lower: [
     {

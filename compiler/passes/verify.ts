@@ -12,7 +12,12 @@ import { formatType, sameType } from '../ir/types.ts';
 export function verify(graph: Graph): void {
   const known = new Set<Value>(graph.inputs);
   const fail = (message: string, scope: string) =>
-    new DdrcError({ code: 'GRAPH_INVALID', message, where: `scope ${scope || '(top)'}` });
+    new DdrcError({
+      code: 'GRAPH_INVALID',
+      message,
+      where: `scope ${scope || '(top)'}`,
+      hint: 'this is a defect of ddrc, please report it',
+    });
   for (const node of graph.nodes) {
     const { op, inputs, outputs, scope } = node;
     const stray = inputs.find((input) => !input.constant && !known.has(input));

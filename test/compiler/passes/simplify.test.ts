@@ -43,6 +43,19 @@ describe('simplify', () => {
     `);
   });
 
+  it('reads a repeated gradient as it is behind a ReLU: the gradient of a mean', () => {
+    const graph = new Graph('test', 'training', operators);
+    const x = graph.input('x', { dtype: 'float32', shape: ['N', 2, 3] }, 'parameter');
+    const loss = graph.op('reduceSum', [graph.op('reduceMean', [graph.op('relu', [x])], { axes: [2], keepdims: false })], {
+      axes: [0, 1],
+      keepdims: false,
+    });
+    graph.outputs.set('dx', differentiate(graph, loss, [x]).get(x)!);
+    const simple = simplify(graph);
+    verify(simple);
+    expect(simple.outputs.get('dx')?.type.shape).toEqual(['N', 2, 3]);
+  });
+
   it('keeps a broadcast that the shape of the outcome needs', () => {
     const simple = simplify(
       graphOf([4], (graph, x) => {
