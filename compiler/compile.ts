@@ -8,7 +8,7 @@ import { slotNames } from './artifacts/optimizers.ts';
 import { layOut } from './artifacts/table.ts';
 import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph } from './artifacts/training.ts';
 import { portable, type Target } from './emit/lowering.ts';
-import type { NDArray } from './ir/ndarray.ts';
+import { type NDArray, ndarray } from './ir/ndarray.ts';
 import type { OptimizerSpec, Program } from './ir/program.ts';
 import type { Dim } from './ir/types.ts';
 
@@ -24,8 +24,8 @@ export interface CompileRequest {
   readonly batch?: Dim;
   /** Batch of `model` and `eval`; `'N'` by default. */
   readonly inferenceBatch?: Dim;
-  /** Parameters and statistics of `model`; the initial ones by default. */
-  readonly weights?: ReadonlyMap<string, NDArray>;
+  /** Parameters and statistics of `model` by name, float32; the initial ones by default. */
+  readonly weights?: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: ArrayLike<number | bigint> }>;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
   readonly optimizer?: OptimizerSpec;
@@ -69,7 +69,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
       emitInference(program, {
         target,
         batch: inferenceBatch,
-        weights: request.weights ?? initial,
+        weights: request.weights ? arraysOf(request.weights) : initial,
         input: request.input ?? 'float32',
         metadata: {
           'ddrc.model': program.name,
@@ -112,6 +112,12 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     modelHash,
   };
   return { manifest, files, initial, choices };
+}
+
+function arraysOf(weights: NonNullable<CompileRequest['weights']>): Map<string, NDArray> {
+  return new Map(
+    [...weights].map(([name, { shape, data }]) => [name, ndarray(shape, Float64Array.from(data as ArrayLike<number>, Number))]),
+  );
 }
 
 function sha256(bytes: Uint8Array): string {

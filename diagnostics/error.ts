@@ -29,7 +29,11 @@ export class DdrcError extends Error implements Diagnosis {
   readonly where: string | undefined;
 
   constructor(diagnosis: Diagnosis) {
+    // The line of a model file that made the mistake lies below ddrc's own calls, often deeper than the ten that V8 keeps.
+    const { stackTraceLimit } = Error;
+    Error.stackTraceLimit = Math.max(stackTraceLimit, 100);
     super(diagnosis.message, diagnosis.cause === undefined ? undefined : { cause: diagnosis.cause });
+    Error.stackTraceLimit = stackTraceLimit;
     this.name = 'DdrcError';
     this.code = diagnosis.code;
     this.notes = diagnosis.notes ?? [];

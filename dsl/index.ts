@@ -1,4 +1,5 @@
 export type { DType, Shape } from '../compiler/ir/types.ts';
+export { DdrcError, type ErrorCode, formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 export * from './activations.ts';
 export * from './constants.ts';
 export * from './dropout.ts';

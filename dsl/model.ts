@@ -149,7 +149,7 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   request: BuildRequest,
 ): BuiltGraph {
   const graph = new Graph(definition.name, request.mode, operators);
-  const context = new Context(graph, request.weights);
+  const context = new Context(graph, request.batch, request.weights);
   const feed = (ports: Ports, role: 'data' | 'target') =>
     Object.fromEntries(
       Object.entries(ports).map(([name, { shape, dtype }]) => {
@@ -157,6 +157,9 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
         return [name, tensor(context, graph.input(name, { dtype, shape: bound }, role))];
       }),
     );
+  // A mistake may lie below many scopes, and its line in the model file is looked for in the stack.
+  const { stackTraceLimit } = Error;
+  Error.stackTraceLimit = 100;
   try {
     const results = definition.forward(feed(inputs, 'data') as TensorsOf<I>, options);
     const outputs = checkOutputs(definition.name, results);
@@ -179,6 +182,8 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
     };
   } catch (error) {
     throw located(error);
+  } finally {
+    Error.stackTraceLimit = stackTraceLimit;
   }
 }
 

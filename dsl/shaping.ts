@@ -1,4 +1,4 @@
-import { apply, applyAll, otherShape, type Shape, type Tensor } from './tensor.ts';
+import { apply, applyAll, contextOf, otherShape, type Shape, type Tensor } from './tensor.ts';
 import type {
   concatShape,
   fits,
@@ -24,13 +24,14 @@ type tensorsOf<Shapes extends readonly Shape[], D extends Tensor['dtype']> = {
   -readonly [I in keyof Shapes]: Tensor<Shapes[I], D>;
 };
 
-/** The elements of x in row-major order with another shape; one size may be −1, which is worked out. */
+/** The elements of x in row-major order with another shape; `'N'` is the batch, and one size may be −1, which is worked out. */
 export function reshape<X extends Tensor, const To extends Shape>(
   x: X & fits<reshapeShape<X['shape'], To>>,
   shape: To,
 ): Tensor<made<reshapeShape<X['shape'], To>>, X['dtype']>;
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  return apply('reshape', [x], { shape });
+  const { batch } = contextOf(x);
+  return apply('reshape', [x], { shape: shape.map((dim) => (dim === 'N' ? batch : dim)) });
 }
 
 /** x [N,…] → [N,rest]. */

@@ -1,7 +1,7 @@
 import type { Graph, Value } from '../compiler/ir/graph.ts';
 import { type NDArray, scalar } from '../compiler/ir/ndarray.ts';
 import type { Initializer, Stored } from '../compiler/ir/program.ts';
-import { type Attrs, type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
+import { type Attrs, type Dim, type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 
 export type { Dim, DType, Shape } from '../compiler/ir/types.ts';
@@ -28,6 +28,8 @@ export class Context {
 
   constructor(
     readonly graph: Graph,
+    /** Size of the leading dimension of inputs, which `'N'` stands for. */
+    readonly batch: Dim,
     private readonly weights?: ReadonlyMap<string, NDArray>,
   ) {}
 

@@ -1,16 +1,9 @@
 import { createHash } from 'node:crypto';
+import type { TableEntry } from '../contract/manifest.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { readBytes, writeFileAtomic } from './files.ts';
 import { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
 import type { TensorData } from './tensor.ts';
-
-/** Where a tensor lies in a flat vector of state: a row of the manifest's parameter table. */
-export interface TableEntry {
-  readonly name: string;
-  readonly shape: number[];
-  /** The first element's index in the flat vector. */
-  readonly offset: number;
-}
 
 /** What a file of parameters is held against. The names of the two tables differ. */
 export interface ExpectedState {

@@ -1,3 +1,4 @@
+export { DdrcError, type ErrorCode, formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 export { random, seed24 } from '../numeric/random.ts';
 export {
   type Checkpoint,

@@ -96,8 +96,8 @@ export function classMetrics({ counts }: Confusion, index: number): ClassMetrics
   const fn = support - tp;
   const fp = predicted - tp;
   const tn = all - tp - fn - fp;
-  // A product of four roots: the product of the counts can pass 2⁵³.
-  const scale = Math.sqrt(tp + fp) * Math.sqrt(tp + fn) * Math.sqrt(tn + fp) * Math.sqrt(tn + fn);
+  // Two roots of two counts: the product of all four can pass 2⁵³, and the root of a square is exact.
+  const scale = Math.sqrt((tp + fp) * (tp + fn)) * Math.sqrt((tn + fp) * (tn + fn));
   return {
     precision: ratio(tp, predicted),
     recall: ratio(tp, support),

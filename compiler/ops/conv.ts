@@ -38,7 +38,9 @@ function inferConv(inputs: readonly TensorType[], attrs: ConvAttrs, site: Site):
   const [x, w, bias] = inputs;
   requireDType(inputs, 'float32', site);
   requireRank(x, [3, 4], site, '[N,C,L] or [N,C,H,W]');
-  requireRank(w, [x.shape.length], { ...site, labels: site.labels.slice(1) }, `a weight of ${x.shape.length} dimensions`);
+  const ofWeight = { ...site, labels: site.labels.slice(1) };
+  const hint = 'the kernel needs a size for each axis of the map';
+  requireRank(w, [x.shape.length], ofWeight, `a weight of ${x.shape.length} dimensions`, hint);
   const [n, c, ...map] = x.shape as [Dim, number, ...number[]];
   const [k, perGroup, ...kernel] = w.shape as number[];
   const { strides, pads, dilations, groups } = attrs;

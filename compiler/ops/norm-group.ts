@@ -52,7 +52,8 @@ function inferGroups(x: TensorType, { groups, epsilon }: GroupNormAttrs, inputs:
   const channels = x.shape[1] as number;
   requireEpsilon(epsilon, inputs, site);
   if (!Number.isInteger(groups) || groups < 1 || channels % groups !== 0) {
-    throw shapeError(site, 'SHAPE_ATTRIBUTE', `${channels} channels are not divisible by ${groups} groups`, inputs);
+    const sentence = `${channels} channels are not divisible by ${groups} groups`;
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, 'choose groups that divide the channels');
   }
 }
 

@@ -33,7 +33,10 @@ export function inferPool(
     if (wrong !== undefined) throw fail(`${label} must be whole numbers of at least ${least}, got ${wrong}`);
   }
   const wide = pads.findIndex((pad, i) => pad >= kernel[i % map.length]);
-  if (wide >= 0) throw fail(`pad ${pads[wide]} is not smaller than the kernel ${kernel[wide % map.length]}`);
+  if (wide >= 0) {
+    const sentence = `pad ${pads[wide]} is not smaller than the kernel ${kernel[wide % map.length]}`;
+    throw fail(sentence, 'a window of padding only has no value: pad less');
+  }
   const padded = (map as number[]).map((size, i) => size + pads[i] + pads[map.length + i]);
   const out = padded.map((size, i) => Math.floor((size - kernel[i]) / strides[i]) + 1);
   if (out.some((size) => size < 1)) {

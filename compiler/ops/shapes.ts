@@ -42,7 +42,9 @@ export function normalizeAxes(axes: readonly number[], shape: Shape, site: Site,
 
 export function normalizeAxis(axis: number, shape: Shape, site: Site, inputs: readonly TensorType[]): number {
   if (!Number.isInteger(axis) || axis < -shape.length || axis >= shape.length) {
-    throw shapeError(site, 'SHAPE_ATTRIBUTE', `axis ${axis} is out of range for ${formatShape(shape)}`, inputs);
+    const hint =
+      shape.length > 0 ? `axes are whole numbers from ${-shape.length} to ${shape.length - 1}` : 'a scalar has no axes';
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', `axis ${axis} is out of range for ${formatShape(shape)}`, inputs, hint);
   }
   return axis < 0 ? axis + shape.length : axis;
 }
@@ -53,8 +55,15 @@ export function requireDType(types: readonly TensorType[], dtype: TensorType['dt
   if (wrong) throw shapeError(site, 'DTYPE_MISMATCH', `takes ${dtype}, got ${formatType(wrong)}`, types, `cast it to ${dtype}`);
 }
 
-export function requireRank(type: TensorType, ranks: readonly number[], site: Site, layout: string): void {
+/** Refuses an input of another number of axes; `layout` says what they are. */
+export function requireRank(
+  type: TensorType,
+  ranks: readonly number[],
+  site: Site,
+  layout: string,
+  hint = 'reshape it first',
+): void {
   if (!ranks.includes(type.shape.length)) {
-    throw shapeError(site, 'SHAPE_RANK', `takes ${layout}, got ${formatShape(type.shape)}`, [type]);
+    throw shapeError(site, 'SHAPE_RANK', `takes ${layout}, got ${formatShape(type.shape)}`, [type], hint);
   }
 }

@@ -51,6 +51,7 @@ function visit(
       message: `${node.op.name}: has no gradient, ${vjp.none}`,
       where: `scope ${node.scope || '(top)'}`,
       notes: node.inputs.map((input) => ({ label: 'input', text: describe(input) })),
+      hint: 'the loss must not depend on parameters through it',
     });
   }
   const contributions = vjp(graph, { node, inputs: node.inputs, outputs: node.outputs, grads, wanted });

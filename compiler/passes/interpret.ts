@@ -14,7 +14,10 @@ export function interpret(graph: Graph, feeds: ReadonlyMap<Value, NDArray>, want
   const known = new Map(feeds);
   const arrayOf = (value: Value): NDArray => {
     const array = known.get(value) ?? value.constant;
-    if (!array) throw new DdrcError({ code: 'GRAPH_INVALID', message: `${describe(value)}: has no array to compute with` });
+    if (!array) {
+      const message = `${describe(value)}: has no array to compute with`;
+      throw new DdrcError({ code: 'GRAPH_INVALID', message, where: `graph ${graph.name}`, hint: 'feed an array for each input' });
+    }
     return array;
   };
   const needed = nodesBehind(wanted, known);

@@ -54,7 +54,10 @@ const hasTorch = () => existsSync(oracle) && spawnSync(python, ['-c', 'import to
 
 describe.skipIf(!hasTorch())('ddrc step and fresh draws of the oracle (skipped where /usr/bin/python3 has no torch)', () => {
   it.each([
-    ['the paper’s equations, two classes, moments', ['--spatial', 'equation', '--channels', '16', '--classes', '2', '--moments', '5']],
+    [
+      'the paper’s equations, two classes, moments',
+      ['--spatial', 'equation', '--channels', '16', '--classes', '2', '--moments', '5'],
+    ],
     ['neither drdb nor csab, few channels', ['--no-drdb', '--no-csab', '--channels', '8']],
   ])('agree on %s', async (_, options) => {
     const from = join(folder, 'drawn');

@@ -3,7 +3,8 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
-import { ddrc, temporaryFolder } from './ddrc.ts';
+import { ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
 
 const folder = temporaryFolder();
 const at = (name: string) => join(folder, name);
@@ -26,7 +27,11 @@ const bias = [0.1, -0.2];
 const x = [1, 2, -0.5, 0.25, 3, -1];
 const labels = [0, 1, 1];
 
-const floats = (shape: number[], values: readonly number[]): TensorData => ({ dtype: 'float32', shape, data: Float32Array.from(values) });
+const floats = (shape: readonly number[], values: readonly number[]): TensorData => ({
+  dtype: 'float32',
+  shape,
+  data: Float32Array.from(values),
+});
 const state = new Map<string, TensorData>([
   ['fc.weight', floats([2, 2], weight)],
   ['fc.bias', floats([2], bias)],
@@ -101,9 +106,13 @@ describe('ddrc step', () => {
 
   it('takes moments, the step, and the rate', async () => {
     const filled = (value: number, prefix: string) =>
-      [...state].map(([name, { shape, data }]) => [prefix + name, floats(shape, Array.from(data, () => value))] as const);
+      [...state].map(([name, { shape, data }]): [string, TensorData] => {
+        const same = new Array<number>(data.length).fill(value);
+        return [prefix + name, floats(shape, same)];
+      });
     const step7: TensorData = { dtype: 'int64', shape: [], data: BigInt64Array.of(7n) };
-    write('moments.safetensors', new Map([...state, ...filled(0.02, 'm:'), ...filled(0.001, 'v:'), ['step', step7]]));
+    const all = [...state, ...filled(0.02, 'm:'), ...filled(0.001, 'v:'), ['step', step7]] as [string, TensorData][];
+    write('moments.safetensors', new Map(all));
     expect(await step('moments.safetensors', '--lr', '0.5')).toMatchObject({ code: 0, stderr: '' });
     expectNumbers(reference({ rate: 0.5, m: 0.02, v: 0.001, t: 7 }));
   });
@@ -116,47 +125,72 @@ describe('ddrc step', () => {
   });
 
   describe('refuses', () => {
-    beforeAll(() => {
+    let outcomes: Map<string, Outcome>;
+    beforeAll(async () => {
       const changed = (change: (tensors: Map<string, TensorData>) => void) => {
         const tensors = new Map(state);
         change(tensors);
         return tensors;
       };
-      write('missing.safetensors', changed((all) => all.delete('fc.bias')));
-      write('unknown.safetensors', changed((all) => all.set('fc.scale', floats([1], [1]))));
-      write('shape.safetensors', changed((all) => all.set('fc.bias', floats([3], [1, 2, 3]))));
-      write('nan.safetensors', changed((all) => all.set('fc.bias', floats([2], [1, Number.NaN]))));
-      write('half.safetensors', changed((all) => all.set('m:fc.bias', floats([2], [0, 0])).set('m:fc.weight', floats([2, 2], [0, 0, 0, 0]))));
+      write(
+        'missing.safetensors',
+        changed((all) => all.delete('fc.bias')),
+      );
+      write(
+        'unknown.safetensors',
+        changed((all) => all.set('fc.scale', floats([1], [1]))),
+      );
+      write(
+        'shape.safetensors',
+        changed((all) => all.set('fc.bias', floats([3], [1, 2, 3]))),
+      );
+      write(
+        'nan.safetensors',
+        changed((all) => all.set('fc.bias', floats([2], [1, Number.NaN]))),
+      );
+      write(
+        'half.safetensors',
+        changed((all) => all.set('m:fc.bias', floats([2], [0, 0])).set('m:fc.weight', floats([2, 2], [0, 0, 0, 0]))),
+      );
       const whole = readFileSync(at('state.safetensors'));
       writeFileSync(at('cut.safetensors'), whole.subarray(0, whole.length - 5));
       write('wide.safetensors', new Map(batch).set('x', floats([3, 3], new Array(9).fill(0))));
-      write('label.safetensors', new Map(batch).set('label', { dtype: 'int64', shape: [3], data: BigInt64Array.of(0n, 1n, 2n) }));
+      write(
+        'label.safetensors',
+        new Map<string, TensorData>(batch).set('label', { dtype: 'int64', shape: [3], data: BigInt64Array.of(0n, 1n, 2n) }),
+      );
       write('nolabel.safetensors', new Map([...batch].slice(0, 1)));
       writeFileSync(at('list.json'), '[1]');
       writeFileSync(at('broken.json'), '{"classes": ');
+      const results = await ddrcInOneProcess(
+        Object.values(refusals).map(([more]) => argsOf(more)),
+        folder,
+      );
+      outcomes = new Map(Object.keys(refusals).map((name, i) => [name, results[i]]));
     });
 
-    const given = (more: Record<string, string>) => {
+    const refusals = {
+      'a state without a parameter': [{ '--state': 'missing.safetensors' }, 'CHECKPOINT_MODEL', 'missing: fc.bias'],
+      'a state with an unknown one': [{ '--state': 'unknown.safetensors' }, 'CHECKPOINT_MODEL', 'unknown: fc.scale'],
+      'a parameter of another shape': [{ '--state': 'shape.safetensors' }, 'CHECKPOINT_MODEL', 'fc.bias (float32 [3]'],
+      'a NaN': [{ '--state': 'nan.safetensors' }, 'CHECKPOINT_NOT_FINITE', 'fc.bias is not finite'],
+      'a half of the moments': [{ '--state': 'half.safetensors' }, 'CHECKPOINT_INVALID', 'v:NAME and step are missing'],
+      'a truncated state': [{ '--state': 'cut.safetensors' }, 'SAFETENSORS_TRUNCATED', 'cut.safetensors'],
+      'a state that is not there': [{ '--state': 'no.safetensors' }, 'FILE_MISSING', 'no.safetensors does not exist'],
+      'a batch of another shape': [{ '--batch': 'wide.safetensors' }, 'DATA_SHAPE', 'wide.safetensors has "x" of another shape'],
+      'a label that is no class': [{ '--batch': 'label.safetensors' }, 'DATA_LABEL', 'an example of class 2'],
+      'a batch without labels': [{ '--batch': 'nolabel.safetensors' }, 'ARRAYS_INPUT_MISSING', 'no array "label"'],
+      'options that are no object': [{ '--options': 'list.json' }, 'OPTION_INVALID', 'is not a JSON object'],
+      'options that are not JSON': [{ '--options': 'broken.json' }, 'OPTION_INVALID', 'is not JSON'],
+      'an unknown option': [{ '--option': 'clases=2' }, 'OPTION_UNKNOWN', 'did you mean "classes"?'],
+      'an output without its folder': [{ '--out': join('no', 'out') }, 'OUTPUT_UNWRITABLE', 'its folder does not exist'],
+    } as const;
+    const argsOf = (more: Readonly<Record<string, string>>) => {
       const all = { '--state': 'state.safetensors', '--batch': 'batch.safetensors', '--out': 'never.safetensors', ...more };
-      return ddrc(['step', 'line.ts', ...Object.entries(all).flat()], { cwd: folder });
+      return ['step', 'line.ts', ...Object.entries(all).flat()];
     };
-    it.each([
-      ['a state without a parameter', { '--state': 'missing.safetensors' }, 'CHECKPOINT_MODEL', 'missing: fc.bias'],
-      ['a state with an unknown one', { '--state': 'unknown.safetensors' }, 'CHECKPOINT_MODEL', 'unknown: fc.scale'],
-      ['a parameter of another shape', { '--state': 'shape.safetensors' }, 'CHECKPOINT_MODEL', 'fc.bias (float32 [3]'],
-      ['a NaN', { '--state': 'nan.safetensors' }, 'CHECKPOINT_NOT_FINITE', 'fc.bias is not finite'],
-      ['a half of the moments', { '--state': 'half.safetensors' }, 'CHECKPOINT_INVALID', 'v:NAME and step are missing'],
-      ['a truncated state', { '--state': 'cut.safetensors' }, 'SAFETENSORS_TRUNCATED', 'cut.safetensors'],
-      ['a state that is not there', { '--state': 'no.safetensors' }, 'FILE_MISSING', 'no.safetensors does not exist'],
-      ['a batch of another shape', { '--batch': 'wide.safetensors' }, 'DATA_SHAPE', 'wide.safetensors has "x" of another shape'],
-      ['a label that is no class', { '--batch': 'label.safetensors' }, 'DATA_LABEL', 'an example of class 2'],
-      ['a batch without labels', { '--batch': 'nolabel.safetensors' }, 'ARRAYS_INPUT_MISSING', 'no array "label"'],
-      ['options that are no object', { '--options': 'list.json' }, 'OPTION_INVALID', 'is not a JSON object'],
-      ['options that are not JSON', { '--options': 'broken.json' }, 'OPTION_INVALID', 'is not JSON'],
-      ['an unknown option', { '--option': 'clases=2' }, 'OPTION_UNKNOWN', 'did you mean "classes"?'],
-      ['an output without its folder', { '--out': join('no', 'out') }, 'OUTPUT_UNWRITABLE', 'its folder does not exist'],
-    ] as const)('%s', async (_, more, code, sentence) => {
-      const outcome = await given(more);
+    it.each(Object.entries(refusals))('%s', (name, [, code, sentence]) => {
+      const outcome = outcomes.get(name)!;
       expect([outcome.code, outcome.stdout]).toEqual([1, '']);
       expect(outcome.stderr).toMatch(new RegExp(`^${code} {2}`));
       expect(outcome.stderr).toContain(sentence);
@@ -165,8 +199,11 @@ describe('ddrc step', () => {
     });
 
     it.skipIf(!existsSync('/dev/full'))('a full disk (skipped where there is no /dev/full)', async () => {
-      const outcome = await given({ '--out': '/dev/full' });
-      expect([outcome.code, outcome.stderr.split('\n')[0]]).toEqual([1, 'DISK_FULL  /dev/full cannot be written: the disk is full']);
+      const outcome = await ddrc(argsOf({ '--out': '/dev/full' }), { cwd: folder });
+      expect([outcome.code, outcome.stderr.split('\n')[0]]).toEqual([
+        1,
+        'DISK_FULL  /dev/full cannot be written: the disk is full',
+      ]);
     });
   });
 });

@@ -65,7 +65,7 @@ afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
 /** A graph's inputs, for programs that are built. */
 function maker(): Make {
-  const context = new Context(new Graph('wrong', 'training', operators));
+  const context = new Context(new Graph('wrong', 'training', operators), 'N');
   let count = 0;
   return ((shape, dtype = 'float32' as never) =>
     tensor(context, context.graph.input(`x${count++}`, { shape, dtype }, 'data'))) as Make;

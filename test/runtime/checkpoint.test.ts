@@ -3,6 +3,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import type { TableEntry } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import {
   type Checkpoint,
@@ -10,7 +11,6 @@ import {
   loadWeights,
   packState,
   saveCheckpoint,
-  type TableEntry,
   tableLength,
   unpackState,
 } from '../../runtime/checkpoint.ts';

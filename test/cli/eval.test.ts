@@ -1,0 +1,151 @@
+import { cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readLines } from '../../runtime/files.ts';
+import type { Report } from '../../runtime/metrics.ts';
+import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
+import { pictureFolder } from './picture-folder.ts';
+
+const folder = temporaryFolder();
+const at = (...parts: string[]) => join(folder, ...parts);
+const measure = (...args: string[]) => ddrc(['eval', ...args, '--cache', 'none'], { cwd: folder });
+/** The report of an accuracy, precision and so on that its confusion matrix gives. */
+const json = (outcome: Outcome): Report => JSON.parse(outcome.stdout);
+
+beforeAll(async () => {
+  const classes = ['red', 'green', 'blue'];
+  await pictureFolder(at('data'), { classes, split: 'TRAIN', each: 16 });
+  await pictureFolder(at('data'), { classes, split: 'TEST', each: 6 });
+  // Pictures that are not where their colour says, so that something is wrong in a known way.
+  cpSync(at('data', 'TEST'), at('mixed'), { recursive: true });
+  for (const i of [0, 1]) cpSync(at('data', 'TEST', 'red', `00${i}.png`), at('mixed', 'blue', `red${i}.png`));
+  const settings = [
+    '--size',
+    '32',
+    '--option',
+    'channels=4',
+    '--option',
+    'drdb=false',
+    '--batch',
+    '8',
+    '--epochs',
+    '8',
+    '--lr',
+    '0.02',
+  ];
+  const args = [
+    'train',
+    join(checkout, 'models', 'ddrnet.ts'),
+    '--data',
+    'data',
+    '--run',
+    'run',
+    '--device',
+    'cpu',
+    '--cache',
+    'none',
+    ...settings,
+  ];
+  expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+});
+
+describe('ddrc eval', () => {
+  it('finds on the test split what the training found', async () => {
+    const outcome = await measure('run', '--data', 'data', '--split', 'test', '--json');
+    expect(outcome).toMatchObject({ code: 0 });
+    const { test } = readLines(at('run', 'metrics.jsonl')).at(-1) as { test: Report & { loss: number } };
+    const { loss, ...expected } = test;
+    expect(json(outcome)).toEqual(expected);
+    expect(outcome.stdout.trimEnd()).not.toContain('\n');
+    // The test split is what it takes by itself, and where no data are named, those of the run.
+    expect(json(await measure('run', '--data', 'data', '--json'))).toEqual(expected);
+    expect(json(await measure('run', '--json'))).toEqual(expected);
+    expect(json(await measure(join('run', 'model.onnx'), '--data', 'data', '--json', '--batch', '5'))).toEqual(expected);
+  });
+
+  it('counts each mistake where it belongs', async () => {
+    const right = json(await measure('run', '--data', at('data', 'TEST'), '--json'));
+    const { images, accuracy, confusion, classes } = json(await measure('run', '--data', 'mixed', '--json'));
+    // The network that the colours trained has no mistakes of its own; see the first test for what it really does.
+    expect(right.confusion).toEqual([
+      [6, 0, 0],
+      [0, 6, 0],
+      [0, 0, 6],
+    ]);
+    expect([images, confusion]).toEqual([
+      20,
+      [
+        [6, 0, 2],
+        [0, 6, 0],
+        [0, 0, 6],
+      ],
+    ]);
+    expect(accuracy).toBeCloseTo(18 / 20, 12);
+    expect(classes.blue).toMatchObject({ precision: 1, recall: 6 / 8, support: 8 });
+    expect(classes.red).toMatchObject({ precision: 6 / 8, recall: 1, support: 6 });
+  });
+
+  it('prints a table, of one split or of all', async () => {
+    const { stdout } = await measure('run', '--data', 'data', '--split', 'all');
+    expect(stdout).toMatch(/^66 images, data\nclass +precision/);
+    expect(stdout).toMatch(/accuracy [\d.]+ % \(\d+ of 66\)\n$/);
+    expect((await measure('run', '--data', 'data')).stdout).toMatch(/^18 images, TEST of data\n/);
+  });
+
+  describe('refuses', () => {
+    const refusals: Record<string, [args: string[], code: 1 | 2, error: string, sentence: string]> = {
+      'classes that the model does not know': [
+        ['run', '--data', 'cats'],
+        1,
+        'DATA_CLASSES_DIFFER',
+        'the data has the class "cat", which the model does not know',
+      ],
+      'a split that is not there': [
+        ['run', '--data', 'data', '--split', 'val'],
+        1,
+        'DATA_SPLIT_UNKNOWN',
+        'the data has no split "val"',
+      ],
+      'data that are not there': [['run', '--data', 'nowhere'], 1, 'DATA_MISSING', 'no file or folder "nowhere"'],
+      'a file that is no ONNX model': [[join('run', 'config.json'), '--data', 'data'], 1, 'ONNX_INVALID', 'config.json'],
+      'a truncated model': [['cut.onnx', '--data', 'data'], 1, 'ONNX_INVALID', 'cut.onnx'],
+      'a model that is not there': [['gone', '--data', 'data'], 1, 'FILE_MISSING', 'gone does not exist'],
+      'a run without a finished epoch': [['young'], 1, 'FILE_MISSING', 'the run in young has no model.onnx yet'],
+      'a bad image': [['run', '--data', 'damaged'], 1, 'IMAGE_DAMAGED', 'cut.png'],
+      'a model without data to measure it on': [[join('run', 'model.onnx')], 2, 'USAGE', 'give --data'],
+      'a device that nobody knows': [['run', '--device', 'gpu'], 1, 'PROVIDER_UNKNOWN', "there is no device 'gpu'"],
+    };
+    let outcomes: Map<string, Outcome>;
+    beforeAll(async () => {
+      await pictureFolder(at('cats'), { each: 1 });
+      cpSync(at('cats', 'red'), at('cats', 'cat'), { recursive: true });
+      await pictureFolder(at('damaged'), { each: 2 });
+      const picture = readFileSync(at('damaged', 'red', '000.png'));
+      writeFileSync(at('damaged', 'red', 'cut.png'), picture.subarray(0, picture.length / 2));
+      const bytes = readFileSync(at('run', 'model.onnx'));
+      writeFileSync(at('cut.onnx'), bytes.subarray(0, bytes.length / 2));
+      cpSync(at('run'), at('young'), { recursive: true });
+      rmSync(at('young', 'model.onnx'));
+      const calls = Object.values(refusals).map(([args]) => ['eval', ...args, '--cache', 'none']);
+      const results = await ddrcInOneProcess(calls, folder);
+      outcomes = new Map(Object.keys(refusals).map((name, i) => [name, results[i]]));
+    });
+
+    it.each(Object.keys(refusals))('%s', (name) => {
+      const [, code, error, sentence] = refusals[name];
+      const outcome = outcomes.get(name)!;
+      expect([outcome.code, outcome.stdout]).toEqual([code, '']);
+      expect(outcome.stderr).toMatch(new RegExp(`^${error} {2}`, 'm'));
+      expect(outcome.stderr).toContain(sentence);
+      expect(outcome.stderr).not.toMatch(/^ +at .*:\d+:\d+/m);
+    });
+  });
+
+  it('leaves a bad image out where it is told to, and says which', async () => {
+    const outcome = await measure('run', '--data', 'damaged', '--on-bad-image', 'skip', '--json');
+    expect(outcome.stderr).toMatch(/left out: .*cut\.png/);
+    expect(json(outcome).images).toBe(4);
+    expect(existsSync(at('run', 'train.lock'))).toBe(false);
+  });
+});

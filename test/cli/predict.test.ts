@@ -1,0 +1,82 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { loadImageFile } from '../../runtime/data/images.ts';
+import type { Prediction } from '../../runtime/predictor.ts';
+import { checkout, ddrc, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
+import { pictureFolder } from './picture-folder.ts';
+
+const folder = temporaryFolder();
+const at = (...parts: string[]) => join(folder, ...parts);
+const predict = (...args: string[]) => ddrc(['predict', ...args], { cwd: folder });
+const small = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false'];
+
+beforeAll(async () => {
+  await pictureFolder(at('data'), { each: 3 });
+  const picture = readFileSync(at('data', 'red', '000.png'));
+  mkdirSync(at('damaged'));
+  writeFileSync(at('damaged', 'cut.png'), picture.subarray(0, picture.length / 2));
+  writeFileSync(at('damaged', 'good.png'), picture);
+  mkdirSync(at('empty'));
+  // The initial weights do: what matters is that the same graph says the same.
+  const args = ['build', join(checkout, 'models', 'ddrnet.ts'), '--out', 'built', '--classes', 'blue,red', ...small];
+  expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+});
+
+describe('ddrc predict', () => {
+  it('gives file, class and probabilities as the graph computes them', async () => {
+    const { code, stdout, stderr } = await predict('built', join('data', 'red', '001.png'), join('data', 'blue'), '--json');
+    expect([code, stderr]).toEqual([0, '']);
+    const predictions: Prediction[] = JSON.parse(stdout);
+    const files = [join('data', 'red', '001.png'), ...[0, 1, 2].map((i) => join('data', 'blue', `00${i}.png`))];
+    expect(predictions.map(({ file }) => file)).toEqual(files);
+    const session = await InferenceSession.create(at('built', 'model.onnx'));
+    for (const { file, class: name, probabilities } of predictions) {
+      const image = new Tensor('float32', await loadImageFile(at(file), 32), [1, 3, 32, 32]);
+      const expected = (await session.run({ image })).probabilities.data as Float32Array;
+      expect(Object.keys(probabilities)).toEqual(['blue', 'red']);
+      expect(probabilities.blue).toBeCloseTo(expected[0], 5);
+      expect(probabilities.red).toBeCloseTo(expected[1], 5);
+      expect(name).toBe(expected[0] >= expected[1] ? 'blue' : 'red');
+    }
+  });
+
+  it('prints a table', async () => {
+    const { stdout } = await predict('built', 'data');
+    const [head, ...rows] = stdout.trimEnd().split('\n');
+    expect(head).toMatch(/^file +class +blue +red$/);
+    expect(rows).toHaveLength(6);
+    for (const row of rows) expect(row).toMatch(/^data.*\.png +(blue|red) +[01]\.\d{3} +[01]\.\d{3}$/);
+  });
+
+  it('leaves a bad image out where it is told to, and fails where none is left', async () => {
+    const { code, stdout, stderr } = await predict('built', 'damaged', '--on-bad-image', 'skip', '--json');
+    expect([code, JSON.parse(stdout).length]).toEqual([0, 1]);
+    expect(stderr).toMatch(/^left out: IMAGE_DAMAGED .*\n {2}at damaged.cut\.png\n$/);
+    const none = await predict('built', join('damaged', 'cut.png'), '--on-bad-image', 'skip', '--json');
+    expect([none.code, none.stdout]).toEqual([1, '[]\n']);
+  });
+
+  it('refuses what it cannot classify', async () => {
+    writeFileSync(at('note.onnx'), 'no model');
+    const cases = [
+      [['built', join('damaged', 'cut.png')], 'IMAGE_DAMAGED', 'cut.png'],
+      [['built', 'nothing.png'], 'DATA_MISSING', 'nothing.png'],
+      [['built', 'empty'], 'DATA_EMPTY', 'the folder holds no images'],
+      [['note.onnx', 'data'], 'ONNX_INVALID', 'note.onnx'],
+      [['nowhere', 'data'], 'FILE_MISSING', 'nowhere does not exist'],
+      [[join('built', 'step.onnx'), 'data'], 'MODEL_FOREIGN', 'was not made by ddrc'],
+    ] as const;
+    const outcomes = await ddrcInOneProcess(
+      cases.map(([args]) => ['predict', ...args]),
+      folder,
+    );
+    for (const [i, [, error, sentence]] of cases.entries()) {
+      expect([outcomes[i].code, outcomes[i].stdout], sentence).toEqual([1, '']);
+      expect(outcomes[i].stderr).toMatch(new RegExp(`^${error} {2}`));
+      expect(outcomes[i].stderr).toContain(sentence);
+    }
+  });
+});

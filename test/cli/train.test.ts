@@ -1,0 +1,340 @@
+import { execFileSync, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../../numeric/random.ts';
+import { readLines } from '../../runtime/files.ts';
+import { describeModel } from '../../runtime/predictor.ts';
+import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { checkout, ddrc, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
+import { pictureFolder } from './picture-folder.ts';
+
+const folder = temporaryFolder();
+const at = (...parts: string[]) => join(folder, ...parts);
+const ddrnet = join(checkout, 'models', 'ddrnet.ts');
+/** DDRNet in its smallest form, so that a training takes a second. */
+const tiny = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--device', 'cpu', '--cache', 'none'];
+const short = [...tiny, '--batch', '12', '--epochs', '6', '--lr', '0.02'];
+const train = (...args: string[]) => ddrc(['train', ddrnet, ...args], { cwd: folder });
+
+beforeAll(async () => {
+  await pictureFolder(at('data'), { classes: ['red', 'green', 'blue'], split: 'TRAIN', each: 20 });
+  await pictureFolder(at('data'), { classes: ['red', 'green', 'blue'], split: 'TEST', each: 5 });
+  writeFileSync(at('small.ts'), smallModel);
+});
+
+describe('ddrc train', () => {
+  describe('on a folder of pictures', () => {
+    let outcome: Outcome;
+    beforeAll(async () => {
+      outcome = await train('--data', 'data', '--run', 'run', ...short);
+    });
+
+    it('leaves a run folder', () => {
+      expect(outcome).toMatchObject({ code: 0 });
+      const files = ['best.safetensors', 'config.json', 'last.safetensors', 'metrics.jsonl', 'model.onnx'];
+      expect(readdirSync(at('run')).sort()).toEqual(files);
+    });
+
+    it('writes a line for each epoch, and one for the test', () => {
+      const lines = readLines(at('run', 'metrics.jsonl')) as Record<string, unknown>[];
+      expect(lines).toHaveLength(7);
+      lines.slice(0, 6).forEach((line, i) => {
+        expect(line).toMatchObject({
+          epoch: i + 1,
+          train: { loss: expect.any(Number), accuracy: expect.any(Number) },
+          val: { loss: expect.any(Number), accuracy: expect.any(Number) },
+          seconds: expect.any(Number),
+        });
+      });
+      const { test } = lines[6] as { test: { images: number; accuracy: number; confusion: number[][]; classes: object } };
+      expect(test.images).toBe(15);
+      // Three colours: anything that learns tells them apart.
+      expect(test.accuracy).toBeGreaterThan(0.9);
+      expect(test.accuracy).toBe(test.confusion.reduce((sum, row, i) => sum + row[i], 0) / 15);
+      expect(Object.keys(test.classes)).toEqual(['blue', 'green', 'red']);
+    });
+
+    it('takes classes, splits and warnings from the data, and says so', () => {
+      const config = JSON.parse(readFileSync(at('run', 'config.json'), 'utf8'));
+      expect(config).toMatchObject({
+        model: 'ddrnet',
+        classes: ['blue', 'green', 'red'],
+        options: { classes: 3, size: 32, channels: 4 },
+      });
+      expect(config.data).toMatchObject({ path: '../data', examples: { train: 51, val: 9, test: 15 } });
+      expect(outcome.stderr).toContain('51 images to train on (TRAIN), 9 to validate (15 % of TRAIN by file), 15 to test (TEST)');
+      expect(outcome.stderr).toContain('no groups are known');
+      const { classes, options } = describeModel(readFileSync(at('run', 'model.onnx')), 'model.onnx');
+      expect([classes, options.classes]).toEqual([['blue', 'green', 'red'], 3]);
+    });
+
+    it('ends with a table by class, the folder, and what to do next', () => {
+      expect(outcome.stdout).toMatch(/^15 test examples, weights of epoch \d/);
+      for (const line of [/^class +precision +recall/m, /^red +\d/m, /^macro mean/m, /^accuracy \d+\.\d % \(\d+ of 15\)$/m])
+        expect(outcome.stdout).toMatch(line);
+      expect(outcome.stdout).toContain('npx ddrc predict run IMAGE');
+    });
+
+    it('leaves the same bytes again for the same seed, others for another', async () => {
+      const json = await train('--data', 'data', '--run', 'again', ...short, '--json');
+      expect(JSON.parse(json.stdout)).toMatchObject({ run: 'again', stopped: false, epochs: 6, test: { images: 15 } });
+      for (const name of ['best.safetensors', 'last.safetensors', 'model.onnx'])
+        expect(readFileSync(at('again', name)).equals(readFileSync(at('run', name))), name).toBe(true);
+      await train('--data', 'data', '--run', 'other', ...short, '--seed', '1', '--epochs', '1');
+      const weights = (run: string) => readSafetensors(at(run, 'last.safetensors')).tensors.get('stem.conv.weight');
+      expect(weights('other')).not.toEqual(weights('run'));
+    });
+
+    it('starts from given weights', async () => {
+      const args = ['--data', 'data', '--weights', join('run', 'best.safetensors'), '--run', 'tuned', ...tiny];
+      expect(await train(...args, '--batch', '12', '--epochs', '1', '--lr', '1e-9')).toMatchObject({ code: 0 });
+      const [{ val }] = readLines(at('tuned', 'metrics.jsonl')) as { val: { loss: number } }[];
+      const losses = (readLines(at('run', 'metrics.jsonl')) as { val?: { loss: number } }[]).flatMap(
+        (line) => line.val?.loss ?? [],
+      );
+      // Only the running statistics move at such a rate.
+      expect(val.loss).toBeLessThan(2 * Math.min(...losses) + 0.05);
+    });
+  });
+
+  it('without --data trains on drawn cells, and says that they are drawn', async () => {
+    const { code, stdout, stderr } = await ddrc(['train', ...tiny, '--epochs', '1'], { cwd: folder });
+    expect(code).toBe(0);
+    expect(stderr).toContain('they are drawn, not real');
+    expect(stdout).toMatch(/^600 held-out drawn cells \(drawn by ddrc, not real\)/);
+    for (const name of ['EOSINOPHIL', 'LYMPHOCYTE', 'MONOCYTE', 'NEUTROPHIL'])
+      expect(stdout).toMatch(new RegExp(`^${name} +\\d`, 'm'));
+    expect(readdirSync(at('runs'))).toEqual(['ddrnet-1']);
+    expect(JSON.parse(readFileSync(at('runs', 'ddrnet-1', 'config.json'), 'utf8')).options.classes).toBe(4);
+  });
+
+  it('trains a model of arrays from a safetensors file', async () => {
+    const next = random('arrays');
+    const labels = Array.from({ length: 200 }, (_, i) => i % 5);
+    // Eight numbers, the one at the label's place larger.
+    const x = Float32Array.from({ length: 1600 }, (_, i) => next() + (i % 8 === labels[Math.floor(i / 8)] ? 1 : 0));
+    const label = BigInt64Array.from(labels, BigInt);
+    writeFileSync(
+      at('arrays.safetensors'),
+      serializeSafetensors(
+        new Map([
+          ['x', { dtype: 'float32', shape: [200, 8], data: x }],
+          ['label', { dtype: 'int64', shape: [200], data: label }],
+        ]),
+      ),
+    );
+    const settings = ['--epochs', '40', '--batch', '20', '--optimizer', 'sgd:momentum=0.9,nesterov=true', '--lr', '0.1'];
+    const args = [
+      'train',
+      'small.ts',
+      '--data',
+      'arrays.safetensors',
+      '--run',
+      'arrays',
+      '--device',
+      'cpu',
+      '--json',
+      ...settings,
+    ];
+    const { code, stdout } = await ddrc(args, { cwd: folder });
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout).test).toMatchObject({ images: 30, accuracy: 1 });
+    const config = JSON.parse(readFileSync(at('arrays', 'config.json'), 'utf8'));
+    expect(config).toMatchObject({
+      options: { classes: 5, width: 16 },
+      augmentation: null,
+      optimizer: { kind: 'sgd', momentum: 0.9, nesterov: true, weightDecay: 0 },
+      data: { examples: { train: 140, val: 30, test: 30 } },
+    });
+  });
+
+  it('stops at a loss that is not finite, names the step, keeps the last good checkpoint', async () => {
+    const args = ['--run', 'burst', ...tiny, '--batch', '12', '--lr', '1e30', '--optimizer', 'sgd', '--schedule', 'constant'];
+    const { code, stderr } = await train('--data', 'data', ...args);
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/LOSS_NOT_FINITE {2}the (validation )?loss (is|became) (NaN|-?Infinity)( at step \d+| after epoch 1)/);
+    expect(stderr).toMatch(/last good checkpoint .*last\.safetensors/);
+    const { tensors } = readSafetensors(at('burst', 'last.safetensors'));
+    for (const { data } of tensors.values()) if (data instanceof Float32Array) expect(data.every(Number.isFinite)).toBe(true);
+    expect(existsSync(at('burst', 'train.lock'))).toBe(false);
+  });
+});
+
+describe('ddrc train refuses', () => {
+  const always = ['--run', 'never', ...tiny];
+  const data = ['--data', 'data', ...always];
+  const refusals: Record<string, [args: string[], code: 1 | 2, name: string, sentence: string]> = {
+    'data that are not there': [[ddrnet, '--data', 'nowhere', ...always], 1, 'DATA_MISSING', 'no file or folder "nowhere"'],
+    'an empty folder': [[ddrnet, '--data', 'empty', ...always], 1, 'DATA_EMPTY', 'the data holds no images'],
+    'one class only': [[ddrnet, '--data', 'single', ...always], 1, 'DATA_ONE_CLASS', 'one class only, "red"'],
+    'a class without images': [[ddrnet, '--data', 'hollow', ...always], 1, 'DATA_CLASS_EMPTY', '"none" has no images'],
+    'other classes in the test split': [[ddrnet, '--data', 'uneven', ...always], 1, 'DATA_CLASSES_DIFFER', '"green"'],
+    'fewer images than a batch': [
+      [ddrnet, ...data, '--batch', '64'],
+      1,
+      'TRAIN_TOO_FEW',
+      '51 training examples, fewer than one batch of 64',
+    ],
+    'a truncated image': [[ddrnet, '--data', 'damaged', ...always, '--batch', '4'], 1, 'IMAGE_DAMAGED', 'cut.png'],
+    'a validation split that is not there': [[ddrnet, ...data, '--val', 'VALID'], 1, 'DATA_SPLIT_UNKNOWN', 'no split "VALID"'],
+    'images for a model of arrays': [
+      ['small.ts', '--data', 'data', '--run', 'never'],
+      1,
+      'DATA_SHAPE',
+      'does not take just one square colour image',
+    ],
+    'drawn cells for a model of arrays': [
+      ['small.ts', '--run', 'never'],
+      1,
+      'DATA_SHAPE',
+      'does not take just one square colour image',
+    ],
+    'a model file that is not there': [['ddrnt.ts', ...always], 1, 'FILE_MISSING', 'there is no model file ddrnt.ts'],
+    'an unknown option': [[ddrnet, ...data, '--option', 'chanels=8'], 1, 'OPTION_UNKNOWN', 'did you mean "channels"?'],
+    'an option out of range': [
+      [ddrnet, ...data, '--option', 'channels=48'],
+      1,
+      'OPTION_INVALID',
+      'channels of ddrnet must be at most 32',
+    ],
+    'another number of classes': [
+      [ddrnet, ...data, '--option', 'classes=5', '--batch', '4'],
+      1,
+      'DATA_CLASSES_DIFFER',
+      'has 3 classes, the model tells 5 apart',
+    ],
+    'an unknown device': [[ddrnet, ...data, '--device', 'cudda'], 1, 'PROVIDER_UNKNOWN', 'did you mean "cuda"?'],
+    'weights of another model': [
+      [ddrnet, ...data, '--batch', '4', '--weights', 'foreign.safetensors'],
+      1,
+      'CHECKPOINT_MODEL',
+      'foreign.safetensors',
+    ],
+    'truncated weights': [
+      [ddrnet, ...data, '--batch', '4', '--weights', 'cut.safetensors'],
+      1,
+      'SAFETENSORS_TRUNCATED',
+      'cut.safetensors',
+    ],
+    'an output below a file': [
+      [ddrnet, '--data', 'data', ...tiny, '--run', join('small.ts', 'run')],
+      1,
+      'OUTPUT_UNWRITABLE',
+      'a part of the path is a file',
+    ],
+    'a folder that holds something': [[ddrnet, '--data', 'data', ...tiny, '--run', 'data'], 1, 'RUN_EXISTS', 'data is not empty'],
+    'to resume what is no run': [['--resume', 'data'], 1, 'RUN_INVALID', 'it has no config.json'],
+    'to resume nothing': [['--resume', 'nowhere'], 1, 'RUN_INVALID', 'there is no run folder nowhere'],
+    'to resume with another rate': [['--resume', 'data', '--lr', '1'], 2, 'USAGE', '--lr cannot stand beside it'],
+    'to resume with a model': [['small.ts', '--resume', 'data'], 2, 'USAGE', 'the model small.ts cannot stand beside it'],
+    'an unknown optimizer': [
+      [ddrnet, ...data, '--optimizer', 'adamm'],
+      2,
+      'USAGE',
+      `there is no optimizer 'adamm', did you mean "adam"?`,
+    ],
+    'an unknown setting of it': [[ddrnet, ...data, '--optimizer', 'sgd:momentun=0.9'], 2, 'USAGE', 'did you mean "momentum"?'],
+    'a setting out of range': [
+      [ddrnet, ...data, '--optimizer', 'adam:beta2=1'],
+      2,
+      'USAGE',
+      'beta2 of adam must be a number between 0 and 1',
+    ],
+    'Nesterov without a momentum': [
+      [ddrnet, ...data, '--optimizer', 'sgd:nesterov=true'],
+      2,
+      'USAGE',
+      'nesterov of sgd needs a momentum',
+    ],
+    'an unknown schedule': [[ddrnet, ...data, '--schedule', 'one-cicle'], 2, 'SCHEDULE_INVALID', 'did you mean "one-cycle"?'],
+    'a warm-up longer than the training': [
+      [ddrnet, ...data, '--batch', '10', '--epochs', '1', '--schedule', 'cosine+warmup=9'],
+      2,
+      'SCHEDULE_INVALID',
+      'a warm-up of 9 steps does not fit',
+    ],
+    'an unknown augmentation': [[ddrnet, ...data, '--augment', 'rotat=5'], 2, 'AUGMENT_OPTION', 'there is no setting "rotat"'],
+    'a split of drawn cells': [[ddrnet, ...always, '--val', 'TEST'], 2, 'USAGE', '--val TEST needs --data'],
+    'no epochs': [[ddrnet, ...data, '--epochs', '0'], 2, 'USAGE', 'It must be a whole number from 1 up.'],
+  };
+  let outcomes: Map<string, Outcome>;
+
+  beforeAll(async () => {
+    mkdirSync(at('empty'));
+    await pictureFolder(at('single'), { classes: ['red'], each: 2 });
+    await pictureFolder(at('hollow'), { each: 2 });
+    mkdirSync(at('hollow', 'none'));
+    await pictureFolder(at('uneven'), { split: 'train', each: 2 });
+    await pictureFolder(at('uneven'), { classes: ['red', 'green'], split: 'test', each: 2 });
+    await pictureFolder(at('damaged'), { each: 8 });
+    const whole = readFileSync(at('damaged', 'red', '000.png'));
+    writeFileSync(at('damaged', 'red', 'cut.png'), whole.subarray(0, whole.length / 2));
+    const numbers = serializeSafetensors(new Map([['fc.weight', { dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) }]]));
+    writeFileSync(at('foreign.safetensors'), numbers);
+    writeFileSync(at('cut.safetensors'), numbers.subarray(0, numbers.length - 3));
+    const results = await ddrcInOneProcess(
+      Object.values(refusals).map(([args]) => ['train', ...args]),
+      folder,
+    );
+    outcomes = new Map(Object.keys(refusals).map((name, i) => [name, results[i]]));
+  });
+
+  it.each(Object.keys(refusals))('%s', (name) => {
+    const [, code, error, sentence] = refusals[name];
+    const outcome = outcomes.get(name)!;
+    expect([outcome.code, outcome.stdout]).toEqual([code, '']);
+    // What is known about the data may stand before it.
+    expect(outcome.stderr).toMatch(new RegExp(`^${error} {2}`, 'm'));
+    expect(outcome.stderr).toContain(sentence);
+    expect(outcome.stderr).not.toMatch(/^ +at .*:\d+:\d+/m);
+    expect(existsSync(at('never'))).toBe(false);
+  });
+
+  it('leaves out a bad image where it is told to, and says which', async () => {
+    const { code, stderr } = await train(
+      '--data',
+      'damaged',
+      '--run',
+      'skipped',
+      ...tiny,
+      '--batch',
+      '4',
+      '--epochs',
+      '1',
+      '--on-bad-image',
+      'skip',
+    );
+    expect(code).toBe(0);
+    expect(stderr).toMatch(/Left out: .*cut\.png/);
+  });
+
+  it('a device that this machine lacks', async () => {
+    const { code, stderr } = await train('--data', 'data', '--run', 'never', ...tiny, '--device', 'cuda');
+    // A machine with a graphics card may have it: then there is nothing to refuse.
+    if (code === 0) return;
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^PROVIDER_MISSING {2}cuda does not work here: /);
+    expect(stderr).toContain('--device cpu works everywhere');
+    expect(existsSync(at('never'))).toBe(false);
+  });
+
+  const disk = () => {
+    mkdirSync(at('disk'), { recursive: true });
+    return (
+      process.platform === 'linux' && spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=400k', 'none', at('disk')]).status === 0
+    );
+  };
+  it('a disk that fills up while it trains', async (context) => {
+    if (!disk()) context.skip('no small disk can be mounted here');
+    try {
+      const { code, stderr } = await train('--data', 'data', '--run', join('disk', 'run'), ...short, '--option', 'channels=16');
+      expect(code).toBe(1);
+      expect(stderr).toMatch(/^DISK_FULL {2}.* cannot be written: the disk is full$/m);
+      for (const name of readdirSync(at('disk', 'run'))) expect(name).not.toMatch(/partial|lock/);
+    } finally {
+      execFileSync('umount', [at('disk')]);
+    }
+  });
+});
