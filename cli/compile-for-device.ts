@@ -1,9 +1,7 @@
-import { layOut } from '../compiler/artifacts/table.ts';
 import { type Compiled, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
-import type { TableEntry } from '../contract/manifest.ts';
 import { type ExpectedState, unpackState, type Weights } from '../runtime/checkpoint.ts';
 import { blockSize, type Provider } from '../runtime/providers.ts';
 import type { TensorData } from '../runtime/tensor.ts';
@@ -36,20 +34,7 @@ export function compileModel(
   weights: ReadonlyMap<string, TensorData>,
   classes: readonly string[] | null = null,
 ): Uint8Array {
-  const arrays = new Map<string, NDArray>(
-    [...weights].map(([name, { shape, data }]) => [
-      name,
-      { dtype: 'float32', shape, data: Float64Array.from(data as Float32Array) },
-    ]),
-  );
-  return compile(program, { artifacts: ['model'], weights: arrays, classes: classes ?? undefined }).files.get('model.onnx')!;
-}
-
-/** Where a model's parameters and statistics lie in their flat vectors. */
-export function tablesOf(program: Program): Pick<ExpectedState, 'parameters' | 'statistics'> {
-  const { parameters, statistics } = program.build({ mode: 'inference', batch: 1, loss: false });
-  const table = (entries: readonly TableEntry[]) => entries.map((entry) => ({ ...entry, shape: [...entry.shape] }));
-  return { parameters: table(layOut(parameters)), statistics: table(layOut(statistics)) };
+  return compile(program, { artifacts: ['model'], weights, classes: classes ?? undefined }).files.get('model.onnx')!;
 }
 
 /** Flat vectors as tensors by name. */
@@ -63,6 +48,6 @@ export function namedTensors(
 /** A compiler's arrays as the runtime's tensors. */
 export function asTensors(arrays: ReadonlyMap<string, NDArray>): Map<string, TensorData> {
   return new Map(
-    [...arrays].map(([name, { shape, data }]) => [name, { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) }]),
+    [...arrays].map(([name, { shape, data }]) => [name, { dtype: 'float32', shape, data: Float32Array.from(data) }]),
   );
 }

@@ -76,6 +76,6 @@ export const codes = {
   DATA_SHAPE: 'The examples of a data set do not have the shape that the model takes.',
   DATA_LABEL: 'An example has a class index that the model does not have.',
   TRAIN_TOO_FEW: 'There are fewer training examples than one batch.',
-  RESUME_DIFFERS: 'A run is resumed with another seed or other data than it was started with.',
+  RESUME_DIFFERS: 'A run is resumed with another seed, other data or another model than it was started with.',
   LOSS_NOT_FINITE: 'The loss became NaN or infinite.',
 } as const satisfies Record<string, string>;

@@ -194,6 +194,8 @@ function createLock(path: string, holder: Holder): boolean {
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
+    // A full disk takes the name and not the content.
+    rmSync(path, { force: true });
     throw error;
   }
 }

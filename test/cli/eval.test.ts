@@ -3,7 +3,9 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
 import type { Report } from '../../runtime/metrics.ts';
-import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
+import { serializeSafetensors } from '../../runtime/safetensors.ts';
+import type { TensorData } from '../../runtime/tensor.ts';
+import { checkout, ddrc, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
 
@@ -84,6 +86,42 @@ describe('ddrc eval', () => {
     expect(accuracy).toBeCloseTo(18 / 20, 12);
     expect(classes.blue).toMatchObject({ precision: 1, recall: 6 / 8, support: 8 });
     expect(classes.red).toMatchObject({ precision: 6 / 8, recall: 1, support: 6 });
+  });
+
+  it('measures a model of arrays on a safetensors file', async () => {
+    writeFileSync(at('small.ts'), smallModel);
+    // Weights that are all zero but for one bias: every example is taken for class 1.
+    const zeros = (...shape: number[]): TensorData => ({
+      dtype: 'float32',
+      shape,
+      data: new Float32Array(shape.reduce((a, b) => a * b)),
+    });
+    const bias: TensorData = { dtype: 'float32', shape: [3], data: Float32Array.of(0, 1, 0) };
+    const weights = {
+      'hidden.fc.weight': zeros(16, 8),
+      'hidden.fc.bias': zeros(16),
+      'head.weight': zeros(3, 16),
+      'head.bias': bias,
+    };
+    writeFileSync(at('weights.safetensors'), serializeSafetensors(new Map(Object.entries(weights))));
+    const label: TensorData = { dtype: 'int64', shape: [5], data: BigInt64Array.of(0n, 1n, 1n, 2n, 1n) };
+    const arrays = new Map<string, TensorData>([
+      ['x', zeros(5, 8)],
+      ['label', label],
+    ]);
+    writeFileSync(at('arrays.safetensors'), serializeSafetensors(arrays));
+    const args = ['build', 'small.ts', '--out', 'built', '--weights', 'weights.safetensors'];
+    expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+    const { images, accuracy, confusion } = json(await measure('built', '--data', 'arrays.safetensors', '--json'));
+    expect([images, accuracy, confusion]).toEqual([
+      5,
+      3 / 5,
+      [
+        [0, 1, 0],
+        [0, 3, 0],
+        [0, 1, 0],
+      ],
+    ]);
   });
 
   it('prints a table, of one split or of all', async () => {

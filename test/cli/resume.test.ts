@@ -11,7 +11,7 @@ const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
 // A copy, because a test changes it.
 const model = at('net.ts');
-const settings = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--batch', '4', '--epochs', '24'];
+const settings = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--batch', '4', '--epochs', '16'];
 const start = ['train', 'net.ts', '--data', 'data', '--device', 'cpu', '--cache', 'none', ...settings];
 const resume = (run: string, ...more: string[]) => ddrc(['train', '--resume', run, '--cache', 'none', ...more], { cwd: folder });
 
@@ -54,19 +54,19 @@ beforeAll(async () => {
 
 describe('a run that is stopped and resumed', () => {
   it('ends as one that was not, byte for byte: Ctrl-C, then kill -9, then to the end', async () => {
-    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 3\/24 /m, 'SIGINT']]);
+    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 3\/16 /m, 'SIGINT']]);
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toContain('stopping after this step');
-    expect(stopped.stdout).toMatch(/^stopped after \d+ of 24 epochs; go on with\n {2}npx ddrc train --resume stopped\n$/);
+    expect(stopped.stdout).toMatch(/^stopped after \d+ of 16 epochs; go on with\n {2}npx ddrc train --resume stopped\n$/);
     const done = Number(/after (\d+) of/.exec(stopped.stdout)![1]);
     expect(done).toBeGreaterThanOrEqual(3);
-    expect(done).toBeLessThan(24);
+    expect(done).toBeLessThan(16);
     expect(existsSync(at('stopped', 'train.lock'))).toBe(false);
 
     const again = ['train', '--resume', 'stopped', '--cache', 'none'];
-    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 4, 22)}/24 `, 'm'), 'SIGKILL']]);
+    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 4, 14)}/16 `, 'm'), 'SIGKILL']]);
     expect(killed.code).toBe(-1);
-    expect(readLines(at('stopped', 'metrics.jsonl')).length).toBeLessThan(25);
+    expect(readLines(at('stopped', 'metrics.jsonl')).length).toBeLessThan(17);
 
     expect(await resume('stopped')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^8 test examples/) });
     expect(remains('stopped')).toEqual(remains('whole'));
@@ -84,13 +84,13 @@ describe('a run that is stopped and resumed', () => {
   it('says so where it is complete, and changes nothing', async () => {
     const before = remains('whole');
     const { code, stdout, stderr } = await resume('whole');
-    expect([code, stderr]).toEqual([0, 'the run in whole is complete: 24 of 24 epochs\n']);
+    expect([code, stderr]).toEqual([0, 'the run in whole is complete: 16 of 16 epochs\n']);
     expect(stdout).toMatch(/^8 test examples, weights of epoch \d+/);
     expect(stdout).toContain('macro mean');
     expect(remains('whole')).toEqual(before);
     const json = JSON.parse((await resume('whole', '--json')).stdout);
     const [{ bestEpoch }] = [json];
-    expect(json).toMatchObject({ stopped: false, epochs: 24, test: (before.lines.at(-1) as { test: object }).test });
+    expect(json).toMatchObject({ stopped: false, epochs: 16, test: (before.lines.at(-1) as { test: object }).test });
     expect((before.lines[bestEpoch - 1] as unknown as { val: { loss: number } }).val.loss).toBe(json.bestLoss);
   });
 });
@@ -98,7 +98,7 @@ describe('a run that is stopped and resumed', () => {
 describe('a run cannot be resumed', () => {
   /** A run that was stopped after its first epoch. */
   const stopped = async (name: string) => {
-    const { code } = await interrupted([...start, '--run', name], [[/^epoch 1\/24 /m, 'SIGINT']]);
+    const { code } = await interrupted([...start, '--run', name], [[/^epoch 1\/16 /m, 'SIGINT']]);
     expect(code).toBe(130);
   };
   const refused = async (run: string, error: string, sentence: RegExp) => {

@@ -6,6 +6,7 @@ import { random } from '../../numeric/random.ts';
 import { readLines } from '../../runtime/files.ts';
 import { describeModel } from '../../runtime/predictor.ts';
 import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import type { TensorData } from '../../runtime/tensor.ts';
 import { checkout, ddrc, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
@@ -218,6 +219,12 @@ describe('ddrc train refuses', () => {
       'SAFETENSORS_TRUNCATED',
       'cut.safetensors',
     ],
+    'weights with NaN': [
+      ['small.ts', '--data', 'arrays.safetensors', '--run', 'never', '--weights', 'nan.safetensors'],
+      1,
+      'CHECKPOINT_NOT_FINITE',
+      'head.bias is not finite',
+    ],
     'an output below a file': [
       [ddrnet, '--data', 'data', ...tiny, '--run', join('small.ts', 'run')],
       1,
@@ -273,6 +280,19 @@ describe('ddrc train refuses', () => {
     writeFileSync(at('damaged', 'red', 'cut.png'), whole.subarray(0, whole.length / 2));
     const numbers = serializeSafetensors(new Map([['fc.weight', { dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) }]]));
     writeFileSync(at('foreign.safetensors'), numbers);
+    const zeros = (...shape: number[]): TensorData => ({
+      dtype: 'float32',
+      shape,
+      data: new Float32Array(shape.reduce((a, b) => a * b)),
+    });
+    const head = { ...zeros(5), data: Float32Array.of(0, 0, 0, Number.NaN, 0) };
+    const weights: [string, TensorData][] = [
+      ['hidden.fc.weight', zeros(16, 8)],
+      ['hidden.fc.bias', zeros(16)],
+      ['head.weight', zeros(5, 16)],
+      ['head.bias', head],
+    ];
+    writeFileSync(at('nan.safetensors'), serializeSafetensors(new Map(weights)));
     writeFileSync(at('cut.safetensors'), numbers.subarray(0, numbers.length - 3));
     const results = await ddrcInOneProcess(
       Object.values(refusals).map(([args]) => ['train', ...args]),

@@ -158,7 +158,7 @@ const files = {
 async function install(): Promise<string | null> {
   mkdirSync(project);
   for (const [name, text] of Object.entries(files)) writeFileSync(join(project, name), text);
-  const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries', '1'];
+  const flags = ['--prefer-offline', '--no-audit', '--no-fund', '--fetch-retries=1', '--fetch-retry-mintimeout=1000'];
   const { code, stderr } = await run('npm', ['install', join('..', packed.filename), ...flags]);
   if (code === 0) return null;
   const unreachable =
