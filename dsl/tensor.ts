@@ -1,3 +1,5 @@
+import { relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import type { Graph, Value } from '../compiler/ir/graph.ts';
 import { type NDArray, scalar } from '../compiler/ir/ndarray.ts';
 import type { Initializer, Stored } from '../compiler/ir/program.ts';
@@ -164,15 +166,15 @@ function pick({ code, message, notes, hint, where, cause }: DdrcError) {
 
 /** `models/ddrnet.ts:41`: the innermost line of the stack outside ddrc's own language and compiler. */
 function placeOf(error: Error): string | undefined {
-  const own = new URL('..', import.meta.url).pathname;
+  const own = fileURLToPath(new URL('..', import.meta.url));
   for (const line of error.stack?.split('\n').slice(1) ?? []) {
-    const match = /(?:\(|at )(?:file:\/\/)?([^()]+?):(\d+):\d+\)?$/.exec(line.trim());
+    const match = /(?:\(|at )([^()]+?):(\d+):\d+\)?$/.exec(line.trim());
     if (!match || match[1].startsWith('node:')) continue;
-    const file = match[1].replace(/\?.*$/, '');
-    const inside = file.startsWith(own) ? file.slice(own.length) : null;
-    if (inside && /^(dsl|compiler|diagnostics|cli)\//.test(inside)) continue;
-    const cwd = `${process.cwd()}/`;
-    return `${file.startsWith(cwd) ? file.slice(cwd.length) : file}:${match[2]}`;
+    const name = match[1].replace(/\?.*$/, '');
+    const file = name.startsWith('file:') ? fileURLToPath(name) : name;
+    if (/^(dsl|compiler|diagnostics|cli)[\\/]/.test(relative(own, file))) continue;
+    const near = relative(process.cwd(), file);
+    return `${near.startsWith('..') ? file : near}:${match[2]}`;
   }
   return undefined;
 }

@@ -53,7 +53,9 @@ describe("README's model", () => {
       .map((line) => JSON.parse(line) as number[]);
     expect(got).toHaveLength(6);
     // Sums of some hundred float32 terms, in another order.
-    got.forEach((value, i) => expect(value).toBeCloseTo(expected[i], 5));
+    got.forEach((value, i) => {
+      expect(value).toBeCloseTo(expected[i], 5);
+    });
   });
 
   it('with the mistake shows the sentence in the editor', async () => {
