@@ -4,11 +4,12 @@ import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { compile } from '../compiler/compile.ts';
 import type { Manifest, ManifestPort } from '../contract/manifest.ts';
-import { random, seed24 } from '../numeric/random.ts';
+import { random } from '../numeric/random.ts';
 import { packState, tableLength } from '../runtime/checkpoint.ts';
 import { Engine, type EngineOptions, inferenceSession, trainingSession } from '../runtime/engine.ts';
 import { expectedState, fileOf, portsOf } from '../runtime/manifest.ts';
 import { chooseProvider, parseDevice } from '../runtime/providers.ts';
+import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { asTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
@@ -30,7 +31,9 @@ type Feeds = Readonly<Record<string, TensorData>>;
 export function add(program: Command): void {
   const command = program
     .command('bench')
-    .description('time whole training steps (forward, backward, Adam) and inference on random examples, on this machine')
+    .description(
+      "time whole training steps (forward, backward, the model's optimizer) and inference on random examples, on this machine",
+    )
     .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
     .option('--batch <n>', 'examples of one step', wholeNumber(1), 16)
     .option('--steps <n>', 'timed steps, after one to warm up', wholeNumber(1), 5)
@@ -52,20 +55,15 @@ async function bench(path: string | undefined, flags: BenchFlags): Promise<void>
   const buildSeconds = secondsSince(started);
   const { parameters, statistics } = expectedState(manifest);
   const tensors = asTensors(initial);
-  const slots = Object.fromEntries(manifest.slots.map((name) => [name, new Float32Array(tableLength(parameters))]));
-  const state = {
-    parameters: packState(parameters, tensors),
-    ...(statistics.length > 0 && { statistics: packState(statistics, tensors) }),
-    ...slots,
-  };
+  const weights = { parameters: packState(parameters, tensors), statistics: packState(statistics, tensors) };
   const options = { provider, threads };
   const training = await timed(options, steps, async (engine) => {
     await engine.open('step.onnx', files.get('step.onnx')!, trainingSession);
-    await engine.load(state);
+    await engine.load(engineState(manifest, weights));
     const examples = randomFeeds(manifest, 'step.onnx');
     // The new state stays where the graph runs and is what the next step reads.
     return (count) => ({
-      feeds: copied({ ...examples, ...scalars(manifest, program.training.learningRate, count) }),
+      feeds: copied({ ...examples, ...stepScalars(manifest, count, { learningRate: program.training.learningRate }, 0) }),
       run: (feeds) => engine.step('step.onnx', feeds, ['loss']),
     });
   });
@@ -141,16 +139,6 @@ function randomFeeds(manifest: Manifest, name: string): Feeds {
     return { dtype, shape: sizes, data: Uint8Array.from({ length }, (_, i) => i % 2) };
   };
   return Object.fromEntries(portsOf(file.inputs, 'data', 'target').map((port) => [port.name, fill(port)]));
-}
-
-function scalars({ files, optimizer }: Manifest, learningRate: number, count: number): Feeds {
-  const values: Record<string, unknown> = { ...optimizer, learning_rate: learningRate, step: count };
-  const fed = portsOf(files['step.onnx'].inputs, 'hyperparameter', 'seed').map(({ name, role, dtype }) => {
-    const value = role === 'seed' ? seed24(0, count) : Number(values[name]);
-    const data = dtype === 'int64' ? BigInt64Array.of(BigInt(value)) : Float32Array.of(value);
-    return [name, { dtype, shape: [], data } as TensorData];
-  });
-  return Object.fromEntries(fed);
 }
 
 /** Feeds are handed over to the engine, so each round needs its own. */

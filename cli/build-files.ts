@@ -3,6 +3,7 @@ import { existsSync, renameSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
 import { makeFolder, outputError, partialSuffix, writeFileAtomic } from '../runtime/files.ts';
+import { interrupted, onInterrupt } from './interrupt.ts';
 
 /** Every name that `ddrc build` may write; those that a build does not make are removed from its folder, so that they cannot be mistaken for its own. */
 const buildNames = ['model.onnx', 'step.onnx', 'grad.onnx', 'eval.onnx', 'initial.safetensors', 'manifest.json'];
@@ -32,11 +33,10 @@ export async function placeBuild(
     rmSync(temporary, { recursive: true, force: true });
     if (isNew) removeEmpty(folder);
   };
-  const stopped = () => {
+  const giveBack = onInterrupt(() => {
     clear();
-    process.exit(130);
-  };
-  process.once('SIGINT', stopped).once('SIGTERM', stopped);
+    process.exit(interrupted);
+  });
   try {
     makeFolder(temporary);
     for (const [name, bytes] of files) writeFileAtomic(join(temporary, name), bytes);
@@ -46,7 +46,7 @@ export async function placeBuild(
     }
     for (const name of buildNames) if (!files.has(name)) rmSync(join(folder, name), { force: true });
   } finally {
-    process.off('SIGINT', stopped).off('SIGTERM', stopped);
+    giveBack();
     clear();
   }
 }

@@ -4,14 +4,14 @@ import type { Command } from 'commander';
 import { layOut } from '../compiler/artifacts/table.ts';
 import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
 import { portable } from '../compiler/emit/lowering.ts';
-import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
 import type { Manifest } from '../contract/manifest.ts';
-import { loadWeights, unpackState } from '../runtime/checkpoint.ts';
+import { loadWeights } from '../runtime/checkpoint.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { placeBuild } from './build-files.ts';
+import { asTensors, namedTensors } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
@@ -74,7 +74,7 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
     classes: flags.classes,
     input: flags.input,
   });
-  const files = filesOf(compiled, weights ?? compiled.initial);
+  const files = filesOf(compiled, weights ?? asTensors(compiled.initial));
   const out = resolve(flags.out);
   await placeBuild(out, files, (folder) => checkSessions(folder, [...compiled.files.keys()]));
   if (flags.printIr)
@@ -105,26 +105,16 @@ function checkClasses(program: Program, classes: readonly string[] | undefined):
   }
 }
 
-function readWeights(program: Program, path: string): Map<string, NDArray> {
+/** The parameters and statistics of `program` that a safetensors file has. */
+function readWeights(program: Program, path: string): Map<string, TensorData> {
   const { parameters, statistics } = program.build({ mode: 'inference', batch: 1, loss: false });
-  const tables = { parameters: mutable(layOut(parameters)), statistics: mutable(layOut(statistics)) };
-  const flat = loadWeights(path, tables);
-  const named = [...unpackState(tables.parameters, flat.parameters), ...unpackState(tables.statistics, flat.statistics)];
-  return new Map(
-    named.map(([name, { shape, data }]) => [name, { dtype: 'float32', shape, data: Float64Array.from(data as Float32Array) }]),
-  );
-}
-
-function mutable(table: ReturnType<typeof layOut>) {
-  return table.map((entry) => ({ ...entry, shape: [...entry.shape] }));
+  const tables = { parameters: layOut(parameters), statistics: layOut(statistics) };
+  return namedTensors(tables, loadWeights(path, tables));
 }
 
 /** The files by name, the manifest with the hash of every other one. */
-function filesOf({ files, manifest }: Compiled, weights: ReadonlyMap<string, NDArray>): Map<string, Uint8Array> {
-  const tensors = new Map<string, TensorData>(
-    [...weights].map(([name, { shape, data }]) => [name, { dtype: 'float32', shape: [...shape], data: Float32Array.from(data) }]),
-  );
-  const initial = serializeSafetensors(tensors, { model: manifest.model, modelHash: manifest.modelHash });
+function filesOf({ files, manifest }: Compiled, weights: ReadonlyMap<string, TensorData>): Map<string, Uint8Array> {
+  const initial = serializeSafetensors(weights, { model: manifest.model, modelHash: manifest.modelHash });
   const sha256 = createHash('sha256').update(initial).digest('hex');
   const full: Manifest = {
     ...manifest,

@@ -77,7 +77,7 @@ function openExamples(path: string, model: OpenModel, flags: EvalFlags, display:
   const ports = portsOfModel(model);
   if (extname(flags.data).toLowerCase() !== '.safetensors') return labelledImages(flags.data, model, flags, display);
   if (flags.split !== undefined) throw usageError('a file of arrays has no splits, so --split has no meaning', 'eval');
-  const dataset = openArrays(flags.data, ports.names, ports.label ?? undefined);
+  const dataset = openArrays(flags.data, ports.names, ports.label);
   return Promise.resolve({ dataset, name: flags.data, close: async () => {} });
 }
 

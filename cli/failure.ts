@@ -1,8 +1,13 @@
 import { CommanderError } from 'commander';
 import { DdrcError, type ErrorCode, formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 
-/** Mistakes in how a command was written, as opposed to what it was given to work on. */
-const usageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>(['USAGE', 'SCHEDULE_INVALID', 'AUGMENT_OPTION']);
+/** Mistakes in how a command was written: flags that are wrong whatever model, data and machine it was given to work on. */
+const usageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
+  'USAGE',
+  'SCHEDULE_INVALID',
+  'AUGMENT_OPTION',
+  'PROVIDER_UNKNOWN',
+]);
 
 /**
  * The error for a command line that makes no sense: exit code 2.

@@ -1,12 +1,15 @@
-/**
+/*
  * Module resolution for model files, a hook of `node:module`: `import 'ddrc'` means the installation that runs the command, wherever the model file
  * lies, and a TypeScript or JavaScript file is an ES module whatever its package.json says.
  */
+
+/** What a resolution comes to. */
 interface Resolution {
   readonly url: string;
   readonly format?: string | null;
 }
 
+/** What is known of the import. */
 interface Context {
   readonly parentURL?: string;
 }

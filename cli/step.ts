@@ -4,12 +4,13 @@ import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { defaultOptimizer } from '../dsl/model.ts';
 import { checkExamples, prepareBatch } from '../runtime/batches.ts';
-import { type ExpectedState, loadWeights, tableLength, unpackState, type Weights } from '../runtime/checkpoint.ts';
+import { type ExpectedState, loadWeights, unpackState, type Weights } from '../runtime/checkpoint.ts';
 import { openArrays } from '../runtime/data/dataset.ts';
 import { Engine, inferenceSession, trainingSession } from '../runtime/engine.ts';
 import { inputError, writeFileAtomic } from '../runtime/files.ts';
 import { expectedState, fileOf, portsOf, scoresOf } from '../runtime/manifest.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
+import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { compileModel, compileTraining, namedTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
@@ -58,7 +59,7 @@ async function step(path: string, flags: StepFlags): Promise<void> {
   const noDropout = Object.keys(loaded.model.options).filter((name) => /dropout$/i.test(name));
   const program = instantiate(loaded, { ...asked, ...Object.fromEntries(noDropout.map((name) => [name, 0])) });
   const { names, label } = portsOfProgram(program);
-  const examples = openArrays(flags.batch, names, label ?? undefined);
+  const examples = openArrays(flags.batch, names, label);
   const compiled = compileTraining(program, {
     target: await targetFor('cpu'),
     batch: examples.size,
@@ -81,8 +82,9 @@ async function step(path: string, flags: StepFlags): Promise<void> {
     const { inputs: data } = await engine.open('model.onnx', model, inferenceSession);
     const evaluated = await engine.run('model.onnx', (await prepareBatch(examples, data, all)).feeds);
     await engine.open('step.onnx', files.get('step.onnx')!, trainingSession);
-    await engine.load(slots(expected, state));
-    const trained = await engine.step('step.onnx', { ...(await feed()), ...scalars(state.step ?? 0, flags.lr) });
+    await engine.load(engineState(manifest, state));
+    const scalars = stepScalars(manifest, state.step ?? 0, { learningRate: flags.lr }, 0);
+    const trained = await engine.step('step.onnx', { ...(await feed()), ...scalars });
     const after = await engine.state();
     writeFileAtomic(flags.out, serializeSafetensors(results(program, expected, evaluated, trained, after)));
     const loss = Number(trained.loss.data[0]);
@@ -129,23 +131,6 @@ function checkMoments(path: string, { moment1, moment2, step }: Weights): void {
     where: path,
     hint: 'give m:NAME and v:NAME for every parameter and step, or none of them',
   });
-}
-
-function slots({ parameters: table }: ExpectedState, { parameters, statistics, moment1, moment2 }: Weights) {
-  const zero = () => new Float32Array(tableLength(table));
-  return {
-    parameters,
-    moment1: moment1 ?? zero(),
-    moment2: moment2 ?? zero(),
-    ...(statistics.length > 0 && { statistics }),
-  };
-}
-
-/** The scalars of a step; a seed is read only where a model has dropout that is no option. */
-function scalars(step: number, learningRate: number): Record<string, TensorData> {
-  const whole = (value: number): TensorData => ({ dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(value)) });
-  const real = (value: number): TensorData => ({ dtype: 'float32', shape: [], data: Float32Array.of(value) });
-  return { learning_rate: real(learningRate), beta1: real(0.9), step: whole(step), seed: whole(0) };
 }
 
 /** Everything by name, as the reference implementation calls it. */

@@ -152,6 +152,7 @@ function augmentationOf(text: string | undefined, { kind }: DataSource): Augment
 
 async function compileFor(program: Program, settings: Omit<TrainSettings, 'step'>, { provider }: Choice) {
   const target: Target = await targetFor(provider);
-  const compiled = compileTraining(program, { target, ...settings });
+  const { batch, optimizer, clipNorm, seed, classes } = settings;
+  const compiled = compileTraining(program, { target, batch, optimizer, clipNorm, seed, classes });
   return { compiled, step: { block: target.block, sha256: compiled.manifest.files['step.onnx'].sha256 } };
 }

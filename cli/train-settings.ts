@@ -2,7 +2,7 @@ import { isAbsolute, relative, resolve } from 'node:path';
 import type { OptimizerSpec, OptionValue } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import type { AugmentationSettings } from '../runtime/data/augment.ts';
-import type { Provider } from '../runtime/providers.ts';
+import { type Provider, providers } from '../runtime/providers.ts';
 import type { RunConfig } from '../runtime/runfolder.ts';
 import { packageVersion } from './project.ts';
 import type { Part } from './training-data.ts';
@@ -56,33 +56,19 @@ export function configOf(model: string, folder: string, settings: TrainSettings)
 
 /**
  * The settings that a run folder's config.json has.
- * @throws DdrcError RUN_INVALID where one is missing
+ * @throws DdrcError RUN_INVALID where one is missing or of another kind
  */
 export function settingsOf(config: RunConfig, folder: string): TrainSettings {
-  const settings = config as unknown as TrainSettings;
-  const kinds: Readonly<Record<string, (value: unknown) => boolean>> = {
-    options: isObject,
-    data: isObject,
-    step: isObject,
-    optimizer: isObject,
-    epochs: isNumber,
-    batch: isNumber,
-    learningRate: isNumber,
-    clipNorm: isNumber,
-    seed: isNumber,
-    threads: isNumber,
-    schedule: isText,
-    provider: isText,
-  };
-  const wrong = Object.entries(kinds).find(([key, fits]) => !fits(config[key]));
+  const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(config, path)))?.[0];
   if (wrong) {
     throw new DdrcError({
       code: 'RUN_INVALID',
-      message: `the config.json of ${folder} has no usable "${wrong[0]}"`,
+      message: `the config.json of ${folder} has no usable "${wrong}"`,
       where: resolve(folder, 'config.json'),
       hint: 'restore the file, or train anew',
     });
   }
+  const settings = config as unknown as TrainSettings;
   const place = (path: string | null) => path && resolve(folder, path);
   return {
     ...settings,
@@ -100,14 +86,54 @@ function shortest(folder: string, path: string): string {
   return inProject ? relative(folder, path).replaceAll('\\', '/') : path;
 }
 
-function isObject(value: unknown): boolean {
-  return typeof value === 'object' && value !== null;
-}
+type Check = (value: unknown) => boolean;
+const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
+const isNumber: Check = (value) => typeof value === 'number' && Number.isFinite(value);
+const isText: Check = (value) => typeof value === 'string';
+const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
+const isPositive: Check = (value) => isCount(value) && value !== 0;
+const oneOf =
+  (...values: readonly unknown[]): Check =>
+  (value) =>
+    values.includes(value);
+const orNull =
+  (check: Check): Check =>
+  (value) =>
+    value === null || check(value);
 
-function isNumber(value: unknown): boolean {
-  return typeof value === 'number' && Number.isFinite(value);
-}
+/** What each setting has to be; what holds others stands before them. */
+const checks: Readonly<Record<string, Check>> = {
+  options: isObject,
+  modelFile: orNull(isText),
+  data: isObject,
+  'data.path': orNull(isText),
+  'data.val': orNull(isText),
+  'data.test': orNull(isText),
+  'data.onBadImage': oneOf('stop', 'skip'),
+  'data.fingerprint': isText,
+  'data.examples': isObject,
+  'data.examples.train': isCount,
+  'data.examples.val': isCount,
+  'data.examples.test': isCount,
+  classes: orNull((value) => Array.isArray(value) && value.every(isText)),
+  epochs: isPositive,
+  batch: isPositive,
+  learningRate: isNumber,
+  schedule: isText,
+  optimizer: isObject,
+  'optimizer.kind': oneOf('sgd', 'adam', 'adamw', 'rmsprop'),
+  'optimizer.weightDecay': isNumber,
+  clipNorm: isNumber,
+  seed: isCount,
+  augmentation: orNull(isObject),
+  weights: orNull(isText),
+  provider: oneOf(...providers),
+  threads: isPositive,
+  step: isObject,
+  'step.block': isCount,
+  'step.sha256': isText,
+};
 
-function isText(value: unknown): boolean {
-  return typeof value === 'string';
+function valueAt(config: RunConfig, path: string): unknown {
+  return path.split('.').reduce<unknown>((value, key) => (value as Record<string, unknown>)[key], config);
 }

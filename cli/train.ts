@@ -1,6 +1,7 @@
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { parseProgress } from '../runtime/checkpoint.ts';
 import type { TestFigures } from '../runtime/evaluator.ts';
 import { readLines } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
@@ -169,9 +170,9 @@ function introduce(
 /** What a run that has nothing left to do came to; null where it has. */
 function completed({ metrics, last: checkpoint }: RunPaths, { epochs, data }: TrainSettings): TrainResult | null {
   if (!existsSync(metrics) || !existsSync(checkpoint)) return null;
-  // The checkpoint of the last epoch's end is written after its line of metrics.
-  const { epoch } = JSON.parse(readSafetensors(checkpoint).metadata.progress ?? '{}');
-  if (!(epoch > epochs)) return null;
+  // The checkpoint of the last epoch's end is written after its line of metrics. One that is damaged is found out when it is loaded.
+  const progress = parseProgress(readSafetensors(checkpoint).metadata.progress);
+  if (!progress || progress.epoch <= epochs) return null;
   const lines = readLines(metrics) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
   const done = lines.filter((line): line is EpochLine => line.epoch !== undefined);
   const test = lines.at(-1)?.test;

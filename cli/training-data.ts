@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import { extname, relative } from 'node:path';
+import { isDdrcError } from '../diagnostics/error.ts';
 import { type Dataset, imageDataset, openArrays, subset } from '../runtime/data/dataset.ts';
 import { loadImages } from '../runtime/data/images.ts';
 import { readListing } from '../runtime/data/layout.ts';
@@ -150,8 +151,8 @@ function imageSource(path: string, request: DataRequest, ports: ExamplePorts): D
 }
 
 function arraySource(path: string, request: DataRequest, { names, label }: ExamplePorts): DataSource {
-  const all = openArrays(path, names, label ?? undefined);
-  const labels = label === null ? null : all.labels;
+  const all = openArrays(path, names, label);
+  const { labels } = all;
   const classCount = labels && labels.reduce((most, value) => Math.max(most, value), 0) + 1;
   // A listing whose items are the examples, to be divided like images are.
   const listing: Listing = {
@@ -182,10 +183,19 @@ function arraySource(path: string, request: DataRequest, { names, label }: Examp
 
 function divisionOf({ val, test, seed }: DataRequest) {
   return {
-    val: val === null ? undefined : parseSplit(val),
-    test: test === null ? undefined : parseSplit(test),
+    val: val === null ? undefined : readPart('--val', val),
+    test: test === null ? undefined : readPart('--test', test),
     seed,
   };
+}
+
+/** {@link parseSplit}; a fraction that no data could be divided by is wrong usage. */
+function readPart(flag: string, text: string): number | string {
+  try {
+    return parseSplit(text);
+  } catch (error) {
+    throw isDdrcError(error) ? usageError(`${flag}: ${error.message}`, 'train', error.hint) : error;
+  }
 }
 
 function countsOf({ train, val, test }: Readonly<Record<Part, readonly number[]>>): Record<Part, number> {

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
 import { type EmittedGraph, emitGraph } from './artifacts/emit-graph.ts';
+import { checkClasses, checkWeights, type GivenWeights } from './artifacts/given.ts';
 import { emitInference } from './artifacts/inference.ts';
 import { initialWeights } from './artifacts/initial.ts';
 import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
@@ -24,13 +25,15 @@ export interface CompileRequest {
   readonly batch?: Dim;
   /** Batch of `model` and `eval`; `'N'` by default. */
   readonly inferenceBatch?: Dim;
-  /** Parameters and statistics of `model` by name, float32; the initial ones by default. */
-  readonly weights?: ReadonlyMap<string, { readonly shape: readonly number[]; readonly data: ArrayLike<number | bigint> }>;
+  /** Parameters and statistics of `model` by name, float32, all of them and nothing else; the initial ones by default. */
+  readonly weights?: GivenWeights;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
+  /** The optimizer that `step` contains; the model's own by default. */
   readonly optimizer?: OptimizerSpec;
   /** Largest global norm of the gradient; the model's own by default, 0 does not clip. */
   readonly clipNorm?: number;
+  /** Names of the classes in the order of the scores, as many as there are scores; manifest and `model` carry them. None by default. */
   readonly classes?: readonly string[];
   /** What images come as in `model`: `float32` [N,3,S,S] in [0,1] (default) or `uint8` [N,S,S,3]. */
   readonly input?: 'float32' | 'uint8';
@@ -50,7 +53,8 @@ export interface Compiled {
 
 /**
  * Compiles a program: forward, differentiation, optimizer, lowering, serialisation. The same request gives the same bytes.
- * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering
+ * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering,
+ *   weights of another model (CHECKPOINT_MODEL), another number of classes than scores (DATA_CLASSES_DIFFER)
  */
 export function compile(program: Program, request: CompileRequest = {}): Compiled {
   const { artifacts = ['model', 'step', 'grad', 'eval'], target = portable, batch = 'N', inferenceBatch = 'N' } = request;
@@ -60,17 +64,20 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   const structure = program.build({ mode: 'inference', batch: 1, loss: false });
   const parameters = layOut(structure.parameters);
   const statistics = layOut(structure.statistics);
+  checkClasses(program, structure, request.classes);
+  if (request.weights) checkWeights(program, [...parameters, ...statistics], request.weights);
   const identity = JSON.stringify({ model: program.name, options: program.options, parameters, statistics });
   const modelHash = sha256(new TextEncoder().encode(identity));
   const emitTraining = ({ graph, parameters, statistics }: TrainingGraph) => emitGraph(graph, target, { parameters, statistics });
-  const preprocessing = preprocessingOf(program);
+  const input = request.input ?? 'float32';
+  const preprocessing = preprocessingOf(program, input);
   const makers: Record<Artifact, () => EmittedGraph> = {
     model: () =>
       emitInference(program, {
         target,
         batch: inferenceBatch,
         weights: request.weights ? arraysOf(request.weights) : initial,
-        input: request.input ?? 'float32',
+        input,
         metadata: {
           'ddrc.model': program.name,
           'ddrc.options': JSON.stringify(program.options),
@@ -114,7 +121,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   return { manifest, files, initial, choices };
 }
 
-function arraysOf(weights: NonNullable<CompileRequest['weights']>): Map<string, NDArray> {
+function arraysOf(weights: GivenWeights): Map<string, NDArray> {
   return new Map(
     [...weights].map(([name, { shape, data }]) => [name, ndarray(shape, Float64Array.from(data as ArrayLike<number>, Number))]),
   );

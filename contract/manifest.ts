@@ -37,6 +37,17 @@ export interface ManifestFile {
   readonly outputs: readonly ManifestPort[];
 }
 
+/** How a decoder's picture becomes an image input: float32 planes [N,C,H,W] in [0,1], or its bytes uint8 [N,H,W,C]. */
+export type ImagePreprocessing = {
+  readonly input: string;
+  /** Channels, height, width, whatever the layout. */
+  readonly size: readonly number[];
+  readonly resize: 'bilinear, whole image';
+} & (
+  | { readonly layout: 'NCHW'; readonly range: readonly [0, 1] }
+  | { readonly layout: 'NHWC'; readonly range: readonly [0, 255] }
+);
+
 /** The contract between what the compiler writes and what runs it; `docs/manifest.md` explains it, `docs/manifest.schema.json` is its schema. */
 export interface Manifest {
   readonly ddrc: number;
@@ -57,13 +68,8 @@ export interface Manifest {
   readonly clipNorm: number;
   readonly classes: readonly string[] | null;
   readonly scores: { readonly output: string; readonly activation: 'softmax' | 'sigmoid' } | null;
-  readonly preprocessing: readonly {
-    readonly input: string;
-    readonly layout: 'NCHW';
-    readonly size: readonly number[];
-    readonly range: readonly [0, 1];
-    readonly resize: 'bilinear, whole image';
-  }[];
+  /** For each image input of `model.onnx`, how a picture becomes it. */
+  readonly preprocessing: readonly ImagePreprocessing[];
   /** SHA-256 of the model's structure (names and shapes of parameters, options): checkpoints carry it. */
   readonly modelHash: string;
 }

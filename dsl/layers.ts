@@ -1,5 +1,7 @@
+import { requireConvSizes } from '../compiler/ops/conv.ts';
+import { requireLinearSizes } from '../compiler/ops/linear.ts';
 import { fanIn, type Initializer } from './initializers.ts';
-import { apply, contextOf, type Tensor, tensor } from './tensor.ts';
+import { apply, check, contextOf, type Tensor, tensor } from './tensor.ts';
 import type { ConvWindow, convShape, fits, linearShape, made } from './types/index.ts';
 import { padsOf, perAxis } from './window.ts';
 
@@ -15,10 +17,11 @@ function convolution(x: Tensor, name: string, options: ConvOptions, rank: number
   const { filters, groups = 1, bias = true } = options;
   const kernel = perAxis(options.kernel, rank, 1);
   const dilations = perAxis(options.dilation, rank, 1);
-  const shape = [filters, Math.floor((x.shape[1] as number) / groups), ...kernel];
-  const uniform = fanIn(shape.slice(1).reduce((a, b) => a * b));
   const context = contextOf(x);
   return context.graph.within(name, () => {
+    check('conv', [x], (types, site) => requireConvSizes(types, filters, kernel, groups, site));
+    const shape = [filters, (x.shape[1] as number) / groups, ...kernel];
+    const uniform = fanIn(shape.slice(1).reduce((a, b) => a * b));
     const inputs = [x, tensor(context, context.parameter('weight', shape, options.initializer ?? uniform))];
     if (bias) inputs.push(tensor(context, context.parameter('bias', [filters], uniform)));
     return apply('conv', inputs, {
@@ -78,8 +81,9 @@ export function sharedLinear<X extends Tensor, U extends number>(
 ): <Y extends Tensor>(x: Y) => Tensor<linearShape<Y['shape'], U>, Y['dtype']>;
 export function sharedLinear(x: Tensor, name: string, { units, bias = true, initializer }: LinearOptions): unknown {
   const context = contextOf(x);
-  const width = x.shape[x.shape.length - 1] as number;
   return context.graph.within(name, () => {
+    check('linear', [x], (types, site) => requireLinearSizes(types, units, site));
+    const width = x.shape[x.shape.length - 1] as number;
     const parameters = [tensor(context, context.parameter('weight', [units, width], initializer ?? fanIn(width)))];
     if (bias) parameters.push(tensor(context, context.parameter('bias', [units], fanIn(width))));
     return (x: Tensor) => context.graph.within(name, () => apply('linear', [x, ...parameters]));

@@ -1,19 +1,47 @@
+import type { Site } from '../compiler/ir/op.ts';
+import { formatShape, type TensorType } from '../compiler/ir/types.ts';
+import { requireKnown, requireRank, requireSameShape, shapeError } from '../compiler/ops/shapes.ts';
 import { logSoftmax, relu } from './activations.ts';
 import { constantLike } from './constants.ts';
 import { abs, add, cast, div, exp, log, mul, neg, sub } from './elementwise.ts';
 import { mean, sum } from './reductions.ts';
 import { gather, oneHot } from './shaping.ts';
-import type { Shape, Tensor } from './tensor.ts';
+import { check, type Shape, type Tensor } from './tensor.ts';
+import type { fits, sameShape } from './types/index.ts';
 
 /** Scores [N,K] and class indices int64 [N]. */
 type Logits = Tensor;
 type Label = Tensor<Shape, 'int64'>;
 
 export interface CrossEntropyOptions {
-  /** Share of the target that is spread evenly over all classes; 0 by default. */
+  /** Share of the target that is spread evenly over all classes, from 0 to 1; 0 by default. */
   readonly smoothing?: number;
   /** A weight for each class: an example counts with its class's, and the mean is weighted (PyTorch's `weight`). */
   readonly classWeights?: readonly number[];
+}
+
+/** Refuses what broadcasting would take silently: logits that are not [N,K], labels that are not [N], another number of weights than K. */
+function requireScores(
+  [logits, label]: readonly TensorType[],
+  site: Site,
+  { smoothing = 0, classWeights }: CrossEntropyOptions,
+): void {
+  const types = [logits, label];
+  requireRank(logits, [2], site, 'logits [N,K]', 'reshape them to one row of scores for each example');
+  requireKnown(logits, 1, types, site);
+  const [examples, classes] = logits.shape;
+  if (label.shape.length !== 1 || label.shape[0] !== examples) {
+    const labels = formatShape(label.shape);
+    const sentence = `labels ${labels} are not one class index for each example of ${formatShape(logits.shape)}`;
+    throw shapeError(site, 'SHAPE_MISMATCH', sentence, types, `labels [${examples}] fit`);
+  }
+  if (classWeights && classWeights.length !== classes) {
+    const sentence = `${classWeights.length} class weights for ${classes} classes`;
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', sentence, types, 'give a weight for each class');
+  }
+  if (!(smoothing >= 0 && smoothing <= 1)) {
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', `smoothing ${smoothing} is not from 0 to 1`, types, 'the usual one is 0.1');
+  }
 }
 
 /** Target distribution [N,K] of a label: (1 − smoothing) · onehot + smoothing / K. */
@@ -28,6 +56,7 @@ function targetOf(label: Label, classes: number, smoothing: number): Tensor {
  */
 export function softmaxCrossEntropy(logits: Logits, label: Label, options: CrossEntropyOptions = {}): Tensor<[], 'float32'> {
   const { smoothing = 0, classWeights } = options;
+  check('softmaxCrossEntropy', [logits, label], (types, site) => requireScores(types, site, options));
   const target = targetOf(label, logits.shape[1] as number, smoothing);
   const terms: Tensor = mul(target, logSoftmax(logits) as Tensor);
   if (!classWeights) return neg(mean(sum(terms, [1]), [0])) as Tensor<[], 'float32'>;
@@ -42,6 +71,7 @@ export function softmaxCrossEntropy(logits: Logits, label: Label, options: Cross
  */
 export function sigmoidCrossEntropy(logits: Logits, label: Label, options: CrossEntropyOptions = {}): Tensor<[], 'float32'> {
   const { smoothing = 0, classWeights } = options;
+  check('sigmoidCrossEntropy', [logits, label], (types, site) => requireScores(types, site, options));
   const x: Tensor = logits;
   const target = targetOf(label, x.shape[1] as number, smoothing);
   const softplus = add(relu(x), log(add(exp(neg(abs(x))), 1)));
@@ -50,8 +80,14 @@ export function sigmoidCrossEntropy(logits: Logits, label: Label, options: Cross
 }
 
 /** Mean squared error over all elements of two tensors of the same shape. */
-export function meanSquaredError(prediction: Tensor, target: Tensor): Tensor<[], 'float32'> {
+export function meanSquaredError<P extends Tensor, T extends Tensor>(
+  prediction: P,
+  target: T & fits<sameShape<'meanSquaredError', P['shape'], T['shape']>>,
+): Tensor<[], 'float32'>;
+export function meanSquaredError(prediction: Tensor, target: Tensor): Tensor {
+  const hint = 'reshape one of them: here no size is repeated';
+  check('meanSquaredError', [prediction, target], ([p, t], site) => requireSameShape(p, t, [p, t], site, hint));
   const difference: Tensor = sub(prediction, target.dtype === 'float32' ? target : cast(target, 'float32'));
   const axes = difference.shape.map((_, axis) => axis);
-  return mean(mul(difference, difference) as Tensor, axes) as Tensor<[], 'float32'>;
+  return mean(mul(difference, difference) as Tensor, axes);
 }

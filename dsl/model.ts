@@ -165,11 +165,13 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
     const outputs = checkOutputs(definition.name, results);
     const loss =
       request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
-    if (loss && (!isTensor(loss) || loss.shape.length !== 0)) {
+    if (loss !== null && (!isTensor(loss) || loss.shape.length !== 0)) {
       throw new DdrcError({
         code: 'MODEL_INVALID',
-        message: `${definition.name}: the loss must be a scalar tensor, got ${isTensor(loss) ? `[${loss.shape}]` : typeof loss}`,
-        hint: 'take the mean over the batch',
+        message: `${definition.name}: the loss must be a scalar tensor, got ${isTensor(loss) ? `[${loss.shape}]` : String(loss)}`,
+        hint: isTensor(loss)
+          ? 'take the mean over the batch'
+          : 'return what a loss function gives: softmaxCrossEntropy(logits, label)',
       });
     }
     return {
@@ -187,11 +189,37 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   }
 }
 
-/** Names that emitted graphs use for values of their own. */
-const reserved = ['loss', 'gradients', 'probabilities', 'parameters', 'statistics', 'learning_rate', 'beta1', 'step', 'seed'];
+/** Names that emitted graphs use for values of their own, beside those that end in `_out`. */
+const reserved = [
+  'loss',
+  'gradients',
+  'probabilities',
+  'parameters',
+  'statistics',
+  'seed',
+  'constant',
+  // What optimizers are fed with, and what they keep.
+  'learning_rate',
+  'step',
+  'beta1',
+  'moment1',
+  'moment2',
+  'momentum',
+  'velocity',
+  'mean_square',
+];
 
 function checkNames(model: string, ports: readonly string[], outputs: readonly string[]): void {
   const all = [...ports, ...outputs];
+  // A name with a dot or a colon could be that of a parameter or of a value inside an emitted graph.
+  const unfit = all.find((name) => !/^[A-Za-z_][\w-]*$/.test(name));
+  if (unfit !== undefined) {
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${model}: an input, target or output is called by letters, digits, _ and -, got ${JSON.stringify(unfit)}`,
+      hint: 'begin with a letter: image_2',
+    });
+  }
   const taken = all.find((name, i) => reserved.includes(name) || name.endsWith('_out') || all.indexOf(name) !== i);
   if (taken !== undefined) {
     throw new DdrcError({

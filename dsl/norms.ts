@@ -1,11 +1,19 @@
+import { requireChannels } from '../compiler/ops/norm-inputs.ts';
+import { normalizeAxis, requireKnown } from '../compiler/ops/shapes.ts';
 import { ones, zeros } from './initializers.ts';
-import { apply, applyAll, contextOf, type Shape, type Tensor, tensor } from './tensor.ts';
+import { apply, applyAll, check, contextOf, type Shape, type Tensor, tensor } from './tensor.ts';
 import type { fits, groupNormShape, made } from './types/index.ts';
 
 function scaleAndShift(x: Tensor, shape: Shape): [weight: Tensor, bias: Tensor] {
   const context = contextOf(x);
   const size = shape as readonly number[];
   return [tensor(context, context.parameter('weight', size, ones)), tensor(context, context.parameter('bias', size, zeros))];
+}
+
+/** Channels of x [N,C,…], before a norm called `op` makes a parameter for each. */
+function channelsOf(op: string, x: Tensor): [channels: number] {
+  check(op, [x], (types, site) => requireChannels(types, [], site));
+  return [x.shape[1] as number];
 }
 
 /**
@@ -21,7 +29,7 @@ export function batchNorm(x: Tensor, name: string, { epsilon = 1e-5, momentum = 
   const context = contextOf(x);
   const { graph } = context;
   return graph.within(name, () => {
-    const channels = [x.shape[1] as number];
+    const channels = channelsOf('batchNorm', x);
     const affine = scaleAndShift(x, channels);
     const mean = context.statistic('running_mean', channels, zeros);
     const variance = context.statistic('running_var', channels, ones);
@@ -48,7 +56,9 @@ export function groupNorm(
   name: string,
   { groups, epsilon = 1e-5 }: { readonly groups: number; readonly epsilon?: number },
 ): Tensor {
-  return contextOf(x).graph.within(name, () => apply('groupNorm', [x, ...scaleAndShift(x, [x.shape[1]])], { groups, epsilon }));
+  return contextOf(x).graph.within(name, () =>
+    apply('groupNorm', [x, ...scaleAndShift(x, channelsOf('groupNorm', x))], { groups, epsilon }),
+  );
 }
 
 /** Instance norm of x [N,C,…]: each channel of each example by itself; parameters `name.weight` and `name.bias` [C]. */
@@ -58,7 +68,9 @@ export function instanceNorm<X extends Tensor>(
   options?: { readonly epsilon?: number },
 ): Tensor<X['shape'], X['dtype']>;
 export function instanceNorm(x: Tensor, name: string, { epsilon = 1e-5 } = {}): Tensor {
-  return contextOf(x).graph.within(name, () => apply('instanceNorm', [x, ...scaleAndShift(x, [x.shape[1]])], { epsilon }));
+  return contextOf(x).graph.within(name, () =>
+    apply('instanceNorm', [x, ...scaleAndShift(x, channelsOf('instanceNorm', x))], { epsilon }),
+  );
 }
 
 /** Layer norm of x over its axes from `axis` (the last by default); parameters `name.weight` and `name.bias` of those axes' sizes. */
@@ -68,6 +80,12 @@ export function layerNorm<X extends Tensor>(
   options?: { readonly axis?: number; readonly epsilon?: number },
 ): Tensor<X['shape'], X['dtype']>;
 export function layerNorm(x: Tensor, name: string, { axis = -1, epsilon = 1e-5 } = {}): Tensor {
-  const shape = x.shape.slice(axis < 0 ? axis + x.shape.length : axis);
-  return contextOf(x).graph.within(name, () => apply('layerNorm', [x, ...scaleAndShift(x, shape)], { axis, epsilon }));
+  return contextOf(x).graph.within(name, () => {
+    let first = 0;
+    check('layerNorm', [x], (types, site) => {
+      first = normalizeAxis(axis, x.shape, site, types);
+      requireKnown(types[0], first, types, site);
+    });
+    return apply('layerNorm', [x, ...scaleAndShift(x, x.shape.slice(first))], { axis, epsilon });
+  });
 }

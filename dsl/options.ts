@@ -106,14 +106,14 @@ export function resolveOptions<O extends OptionSpecs>(
   const values: Record<string, unknown> = {};
   for (const [name, spec] of Object.entries(specs)) values[name] = spec.default;
   for (const [name, raw] of Object.entries(given)) {
-    const spec = specs[name];
-    if (!spec) {
+    if (!Object.hasOwn(specs, name)) {
       throw new DdrcError({
         code: 'OPTION_UNKNOWN',
         message: `${model} has no option ${name}${suggestion(name, Object.keys(specs))}`,
         hint: `its options are ${Object.keys(specs).join(', ') || 'none'}`,
       });
     }
+    const spec = specs[name];
     const value = typeof raw === 'string' ? spec.parse(raw) : raw;
     const wrong = spec.check(value);
     if (wrong) {

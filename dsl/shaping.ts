@@ -1,4 +1,5 @@
-import { apply, applyAll, contextOf, otherShape, type Shape, type Tensor } from './tensor.ts';
+import { requireSameShape } from '../compiler/ops/shapes.ts';
+import { apply, applyAll, check, contextOf, type Shape, type Tensor } from './tensor.ts';
 import type {
   concatShape,
   fits,
@@ -139,7 +140,7 @@ export function shapedLike<X extends Tensor, Y extends Tensor>(
   y: Y & fits<sameShape<'shapedLike', X['shape'], Y['shape']>>,
 ): Tensor<X['shape'], Y['dtype']>;
 export function shapedLike(x: Tensor, y: Tensor): Tensor {
-  const same = x.shape.length === y.shape.length && x.shape.every((dim, i) => dim === y.shape[i]);
-  if (!same) throw otherShape('shapedLike', x, y);
+  const hint = 'shapedLike changes nothing: make y with the shape of x';
+  check('shapedLike', [x, y], (types, site) => requireSameShape(types[0], types[1], types, site, hint));
   return y;
 }

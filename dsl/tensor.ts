@@ -1,9 +1,10 @@
 import { relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import type { Graph, Value } from '../compiler/ir/graph.ts';
+import { describe, type Graph, type Value } from '../compiler/ir/graph.ts';
 import { type NDArray, scalar } from '../compiler/ir/ndarray.ts';
+import type { Site } from '../compiler/ir/op.ts';
 import type { Initializer, Stored } from '../compiler/ir/program.ts';
-import { type Attrs, type Dim, type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
+import type { Attrs, Dim, DType, Shape, TensorType } from '../compiler/ir/types.ts';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 
 export type { Dim, DType, Shape } from '../compiler/ir/types.ts';
@@ -61,6 +62,13 @@ export class Context {
         hint: 'give one of the two layers another name, or put it in a scope of its own',
       });
     }
+    if (!shape.every((size) => Number.isInteger(size) && size > 0)) {
+      throw new DdrcError({
+        code: 'SHAPE_ATTRIBUTE',
+        message: `${full}: [${shape}] is not the shape of a parameter`,
+        hint: 'each of its sizes is a whole number of at least 1',
+      });
+    }
     const value = known ? this.graph.constant(known, full) : this.graph.input(full, { dtype: 'float32', shape }, role);
     list.push({ name: full, shape, initializer, value });
     return value;
@@ -68,7 +76,7 @@ export class Context {
 
   /**
    * Records the running means after this step: new = (1 − momentum) · old + momentum · batch. The last pair is a variance, made unbiased
-   * by n/(n − 1), with n the elements of `x` for each channel.
+   * by n/(n − 1), with n the elements of `x` for each channel; a single element has the variance 0.
    */
   trackStatistics(x: Tensor, momentum: number, pairs: readonly (readonly [running: Value, batch: Tensor])[]): void {
     const { graph } = this;
@@ -79,7 +87,9 @@ export class Context {
       ]);
     const [[mean, batchMean], [variance, batchVariance]] = pairs;
     const count = graph.op('axisSize', [graphValue(x)], { axes: x.shape.flatMap((_, axis) => (axis === 1 ? [] : [axis])) });
-    const factor = graph.op('div', [count, graph.op('sub', [count, graph.constant(scalar(1))])]);
+    const one = graph.constant(scalar(1));
+    const others = graph.op('maximum', [graph.op('sub', [count, one]), one]);
+    const factor = graph.op('div', [count, others]);
     this.updates.set(mean, blend(mean, graphValue(batchMean)));
     this.updates.set(variance, blend(variance, graph.op('mul', [graphValue(batchVariance), factor])));
   }
@@ -108,31 +118,26 @@ export function isTensor(x: unknown): x is Tensor {
   return typeof x === 'object' && x !== null && handle in x;
 }
 
-/** Applies an operator; the sentence of a mistake gets the place in the model file. */
-export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
-  if (inputs.length === 0) {
-    throw located(
-      new DdrcError({ code: 'MODEL_INVALID', message: `${op}: needs at least one tensor`, hint: 'give it a tensor' }),
-    );
-  }
+/** Refuses inputs of an operator that are no tensors of one model, and returns what they share. */
+function sharedContext(op: string, inputs: readonly Tensor[]): Context {
+  const invalid = (message: string, hint: string) =>
+    located(new DdrcError({ code: 'MODEL_INVALID', message: `${op}: ${message}`, hint }));
+  if (inputs.length === 0) throw invalid('needs at least one tensor', 'give it a tensor');
   const wrong = inputs.findIndex((input) => !isTensor(input));
   if (wrong >= 0) {
-    throw new DdrcError({
-      code: 'MODEL_INVALID',
-      message: `${op}: input ${wrong} is not a tensor (${typeof inputs[wrong]})`,
-      where: placeOf(new Error()),
-      hint: 'a tensor is an input of forward or what an operator returned',
-    });
+    const hint = 'a tensor is an input of forward or what an operator returned';
+    throw invalid(`input ${wrong} is not a tensor (${typeof inputs[wrong]})`, hint);
   }
   const context = contextOf(inputs[0]);
   if (inputs.some((input) => contextOf(input) !== context)) {
-    throw new DdrcError({
-      code: 'MODEL_INVALID',
-      message: `${op}: its inputs belong to two different models`,
-      where: placeOf(new Error()),
-      hint: 'make every tensor inside forward',
-    });
+    throw invalid('its inputs belong to two different models', 'make every tensor inside forward');
   }
+  return context;
+}
+
+/** Applies an operator; the sentence of a mistake gets the place in the model file. */
+export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
+  const context = sharedContext(op, inputs);
   try {
     return context.graph.ops(op, inputs.map(graphValue), attrs).map((value) => tensor(context, value));
   } catch (error) {
@@ -144,11 +149,19 @@ export function apply(op: string, inputs: readonly Tensor[], attrs: Attrs = {}):
   return applyAll(op, inputs, attrs)[0];
 }
 
-/** `op: [N,32] and [N,64] have different shapes`, with the place in the model file. */
-export function otherShape(op: string, a: Tensor, b: Tensor): unknown {
-  const message = `${op}: ${formatShape(a.shape)} and ${formatShape(b.shape)} have different shapes`;
-  const where = `scope ${contextOf(a).graph.scope || '(top)'}`;
-  return located(new DdrcError({ code: 'SHAPE_MISMATCH', message, where }));
+/** What `rule` refuses in the inputs of `op` before an operator is applied; its sentence gets the place in the model file. */
+export function check(op: string, inputs: readonly Tensor[], rule: (types: readonly TensorType[], site: Site) => void): void {
+  const { scope } = sharedContext(op, inputs).graph;
+  const values = inputs.map(graphValue);
+  const site = { op, scope, labels: values.map(describe) };
+  try {
+    rule(
+      values.map(({ type }) => type),
+      site,
+    );
+  } catch (error) {
+    throw located(error);
+  }
 }
 
 /** `error` with the line of the model file in front of its place. */

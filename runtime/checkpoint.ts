@@ -19,9 +19,9 @@ export interface ExpectedState {
 export interface Weights {
   readonly parameters: Float32Array;
   readonly statistics: Float32Array;
-  /** The optimizer's first vector in the parameters' order (momentum, Adam's m), absent where it has none. */
+  /** The optimizer's first vector in the parameters' order (Adam's m, SGD's velocity, RMSprop's mean square), absent where it has none. */
   readonly moment1?: Float32Array;
-  /** The optimizer's second vector in the parameters' order (Adam's v, RMSprop's mean square), absent where it has none. */
+  /** The optimizer's second vector in the parameters' order (Adam's v, RMSprop's velocity), absent where it has none. */
   readonly moment2?: Float32Array;
   /** The number of optimizer steps taken so far, absent in a file without an optimizer's state. */
   readonly step?: number;
@@ -126,7 +126,7 @@ export function loadCheckpoint(path: string, expected: ExpectedState): Checkpoin
       hint: 'resume with the model file and options of that run, or start anew from its parameters with --weights',
     });
   }
-  const progress = parsedProgress(metadata.progress);
+  const progress = parseProgress(metadata.progress);
   if (!progress || weights.step === undefined) {
     const message = `${path} has no ${progress ? 'step' : 'valid progress'}`;
     throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint: refetch });
@@ -268,10 +268,12 @@ function checkFinite(tensors: ReadonlyMap<string, TensorData>, path: string): vo
   }
 }
 
-function parsedProgress(text: string | undefined): Progress | undefined {
+/** The progress that a checkpoint's metadata state; undefined where they state none that is usable. */
+export function parseProgress(text: string | undefined): Progress | undefined {
   try {
     const value = JSON.parse(text ?? '') as Progress;
-    return Number.isInteger(value.epoch) && Number.isInteger(value.batch) && typeof value.sums === 'object' ? value : undefined;
+    const usable = Number.isInteger(value.epoch) && Number.isInteger(value.batch) && typeof value.sums === 'object';
+    return usable ? value : undefined;
   } catch {
     return undefined;
   }

@@ -62,12 +62,12 @@ async function open(graph: string, bytes: Uint8Array, options: InferenceSession.
   await sessions.get(graph)?.release();
   sessions.delete(graph);
   const session = await InferenceSession.create(bytes, {
+    ...options,
     executionProviders: [settings.provider],
     intraOpNumThreads: settings.threads,
     interOpNumThreads: 1,
     executionMode: 'sequential',
     logSeverityLevel: silent,
-    ...options,
   });
   sessions.set(graph, session);
   const ports = (all: readonly InferenceSession.ValueMetadata[]) =>

@@ -16,7 +16,7 @@ export interface EngineOptions {
   readonly threads?: number;
 }
 
-/** ONNX Runtime's options of a session; provider and threads come from the engine. */
+/** ONNX Runtime's options of a session. Provider, threads, order of execution and log level are the engine's, whatever stands here. */
 export type SessionOptions = InferenceSession.SessionOptions;
 
 /**
@@ -126,6 +126,9 @@ export class Engine {
     fetch: readonly string[] | undefined,
     replace: boolean,
   ): Promise<Record<string, TensorData>> {
+    // The thread could not even read what was handed over before, and would never answer.
+    const [unfit] = Object.entries(feeds).filter(([, { shape, data }]) => shape.reduce((a, b) => a * b, 1) !== data.length);
+    if (unfit) return Promise.reject(unfitError(graph, ...unfit));
     const owned = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, withOwnMemory(tensor)]));
     const moved = new Set(Object.values(owned).map(({ data }) => bufferOf(data)));
     return this.call({ kind: 'run', graph, feeds: owned, fetch: fetch ?? null, replace }, [...moved]);
@@ -138,14 +141,25 @@ export class Engine {
       this.pending.set(id, { graph: 'graph' in call ? call.graph : null, resolve, reject });
       // An idle engine keeps no program alive; one that works does.
       this.worker.ref();
-      this.worker.postMessage({ id, call }, moved);
+      try {
+        this.worker.postMessage({ id, call }, moved);
+      } catch (cause) {
+        const { graph } = this.take(id);
+        reject(handOverError(graph, cause));
+      }
     });
   }
 
-  private settle(reply: EngineReply): void {
-    const pending = this.pending.get(reply.id)!;
-    this.pending.delete(reply.id);
+  /** Takes a call off the list of those that are under way. */
+  private take(id: number): Pending {
+    const pending = this.pending.get(id)!;
+    this.pending.delete(id);
     if (this.pending.size === 0 && !this.closing) this.worker.unref();
+    return pending;
+  }
+
+  private settle(reply: EngineReply): void {
+    const pending = this.take(reply.id);
     if ('failure' in reply) pending.reject(runtimeError(pending.graph, reply.failure));
     else pending.resolve(reply.value as never);
   }
@@ -172,6 +186,24 @@ function withOwnMemory(tensor: TensorData): TensorData {
 
 function bufferOf(data: TensorData['data']): ArrayBuffer {
   return data.buffer as ArrayBuffer;
+}
+
+function handOverError(graph: string | null, cause: unknown): DdrcError {
+  return new DdrcError({
+    code: 'ENGINE_FAILED',
+    message: `what ${graph ?? 'the engine'} is given cannot be handed to its thread: ${cause instanceof Error ? cause.message : String(cause)}`,
+    hint: 'give it plain values only',
+    cause,
+  });
+}
+
+function unfitError(graph: string, name: string, { shape, data }: TensorData): DdrcError {
+  return new DdrcError({
+    code: 'ENGINE_FAILED',
+    message: `${name} of ${graph} has the shape [${shape}] and ${data.length} elements`,
+    where: `input ${name}`,
+    hint: 'an array that was fed once is empty afterwards: feed a new one, or a copy',
+  });
 }
 
 const places: readonly RegExp[] = [

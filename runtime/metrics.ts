@@ -26,9 +26,11 @@ export interface Report {
   readonly accuracy: number;
   /** Plain means over all classes, those without an image included. */
   readonly macro: Omit<ClassMetrics, 'support'>;
+  /** The class names in the order of the class indices, which the keys of `classes` need not have: JavaScript puts whole numbers first. */
+  readonly names: readonly string[];
   /** The measures by class name. */
   readonly classes: Readonly<Record<string, ClassMetrics>>;
-  /** Rows: truth; columns: predicted; in the order of the class names. */
+  /** Rows: truth; columns: predicted; in the order of `names`. */
   readonly confusion: number[][];
 }
 
@@ -70,14 +72,6 @@ export function argmax(values: ArrayLike<number>, start = 0, count = values.leng
   return best;
 }
 
-/** The softmax of `count` logits from `start` on, in float64; logits of any finite size do not overflow. */
-export function softmax(logits: ArrayLike<number>, start = 0, count = logits.length - start): number[] {
-  const largest = logits[start + argmax(logits, start, count)];
-  const powers = Array.from({ length: count }, (_, index) => Math.exp(logits[start + index] - largest));
-  const sum = powers.reduce((total, power) => total + power, 0);
-  return powers.map((power) => power / sum);
-}
-
 /** The fraction of predictions that are right: trace / total, 0 where there are none. */
 export function accuracy({ counts }: Confusion): number {
   const correct = counts.reduce((sum, row, index) => sum + row[index], 0);
@@ -107,20 +101,6 @@ export function classMetrics({ counts }: Confusion, index: number): ClassMetrics
   };
 }
 
-/**
- * The Matthews correlation of all classes at once (Gorodkin's R_K), for total s, correct c, and per class truths t and predictions p:
- * (c·s − Σ t·p) / √((s² − Σ p²)(s² − Σ t²)); 0 where the denominator is.
- */
-export function multiclassMcc({ counts }: Confusion): number {
-  const truths = counts.map(total);
-  const predictions = counts.map((_, index) => counts.reduce((sum, row) => sum + row[index], 0));
-  const correct = counts.reduce((sum, row, index) => sum + row[index], 0);
-  const all = total(truths);
-  const spread = (values: number[]) => all * all - values.reduce((sum, value) => sum + value * value, 0);
-  const agreement = correct * all - truths.reduce((sum, truth, index) => sum + truth * predictions[index], 0);
-  return ratio(agreement, Math.sqrt(spread(predictions)) * Math.sqrt(spread(truths)));
-}
-
 /** All measures of a confusion matrix; `classes` are the names in the order of the class indices. */
 export function report(confusion: Confusion, classes: readonly string[]): Report {
   const rows = classes.map((_, index) => classMetrics(confusion, index));
@@ -129,6 +109,7 @@ export function report(confusion: Confusion, classes: readonly string[]): Report
     images: confusion.counts.reduce((sum, row) => sum + total(row), 0),
     accuracy: accuracy(confusion),
     macro: { precision: mean('precision'), recall: mean('recall'), f1: mean('f1'), mcc: mean('mcc') },
+    names: [...classes],
     classes: Object.fromEntries(classes.map((name, index) => [name, rows[index]])),
     confusion: confusion.counts.map((row) => [...row]),
   };
@@ -138,10 +119,11 @@ export function report(confusion: Confusion, classes: readonly string[]): Report
  * A report as plain text: a line for each class with its measures and its row of the confusion matrix, a line of macro means,
  * a line with the accuracy.
  */
-export function formatReport(result: Report, classes: readonly string[] = Object.keys(result.classes)): string {
+export function formatReport(result: Report): string {
+  const { names } = result;
   const measures = ['precision', 'recall', 'f1', 'mcc'] as const;
-  const header = ['class', ...measures, 'images', ...classes.map((name) => `→ ${name}`)];
-  const lines = classes.map((name, index) => {
+  const header = ['class', ...measures, 'images', ...names.map((name) => `→ ${name}`)];
+  const lines = names.map((name, index) => {
     const row = result.classes[name];
     return [name, ...measures.map((key) => row[key].toFixed(3)), String(row.support), ...result.confusion[index].map(String)];
   });

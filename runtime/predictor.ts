@@ -6,7 +6,7 @@ import type { Dataset } from './data/dataset.ts';
 import { loadImageFile } from './data/images.ts';
 import { Engine, type EngineOptions, inferenceSession, type SessionPort } from './engine.ts';
 import { type Evaluation, evaluate, namesOf } from './evaluator.ts';
-import { readBytes } from './files.ts';
+import { inputError, readBytes } from './files.ts';
 import type { Manifest, Scores } from './manifest.ts';
 import { argmax } from './metrics.ts';
 import { readOnnxMetadata } from './onnx-metadata.ts';
@@ -67,9 +67,16 @@ export function describeModel(bytes: Uint8Array, where: string): ModelDescriptio
   };
 }
 
-/** The model.onnx that a path names: the file itself, or the one in a run folder or a folder that `ddrc build` wrote. */
+/**
+ * The model.onnx that a path names: the file itself, or the one in a run folder or a folder that `ddrc build` wrote.
+ * @throws DdrcError FILE_UNREADABLE
+ */
 export function modelFile(path: string): string {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, graph) : path;
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ? join(path, graph) : path;
+  } catch (error) {
+    throw inputError(path, error);
+  }
 }
 
 /**
@@ -117,20 +124,31 @@ export class OpenModel {
     return this.inputs.map(({ name }) => name);
   }
 
-  /** Names of the classes; their numbers where the model was built without names. */
+  /**
+   * Names of the classes, one for each score; their numbers where the model was built without names.
+   * @throws DdrcError MODEL_SCORELESS, MODEL_FOREIGN where it names another number of classes
+   */
   get classes(): readonly string[] {
-    return namesOf(this.description.classes, this.scores.classes);
+    const { classes: count } = this.scores;
+    const names = namesOf(this.description.classes, count);
+    if (names.length === count) return names;
+    throw new DdrcError({
+      code: 'MODEL_FOREIGN',
+      message: `${this.file} names ${names.length} classes, but gives ${count} scores`,
+      where: this.file,
+      hint: 'build the model again, with a name for each score',
+    });
   }
 
   /**
-   * Its image input and the size in pixels, width and height alike, that images are brought to.
-   * @throws DdrcError MODEL_SCORELESS where it takes no image, or other things too
+   * Its image input, of three channels, and the size in pixels, width and height alike, that images are brought to.
+   * @throws DdrcError MODEL_SCORELESS where it takes no such image, or other things too
    */
   get image(): { readonly input: string; readonly size: number } {
     const [image] = this.description.preprocessing;
-    const [, height, width] = image?.size ?? [];
-    if (image && this.inputs.length === 1 && height === width) return { input: image.input, size: height };
-    throw this.scoreless('does not take just one square image');
+    const [channels, height, width] = image?.size ?? [];
+    if (image && this.inputs.length === 1 && channels === 3 && height === width) return { input: image.input, size: height };
+    throw this.scoreless('does not take just one square colour image');
   }
 
   /** How it fares on a data set; there is no loss. Null where the signal ended it. */
@@ -182,6 +200,7 @@ export class OpenModel {
     size: number,
   ): Promise<Prediction[]> {
     const { classes } = this;
+    const count = this.scores.classes;
     const length = 3 * size * size;
     const data = new Float32Array(images.length * length);
     images.forEach(({ planes }, i) => {
@@ -192,7 +211,7 @@ export class OpenModel {
     const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
     const values = probabilities.data as Float32Array;
     return images.map(({ file }, i) => {
-      const row = values.subarray(i * classes.length, (i + 1) * classes.length);
+      const row = values.subarray(i * count, (i + 1) * count);
       return { file, class: classes[argmax(row)], probabilities: Object.fromEntries(classes.map((name, k) => [name, row[k]])) };
     });
   }

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { existsSync, linkSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -187,10 +187,30 @@ function acquireLock(paths: RunPaths): () => void {
   };
 }
 
-/** Makes the lock file; false where there is one. */
+/** Makes the lock file; false where there is one. It is written under another name first: a lock that can be seen is whole. */
 function createLock(path: string, holder: Holder): boolean {
+  const text = `${JSON.stringify(holder)}\n`;
+  const temporary = `${path}.${randomBytes(6).toString('hex')}${partialSuffix}`;
   try {
-    writeFileSync(path, `${JSON.stringify(holder)}\n`, { flag: 'wx' });
+    writeFileSync(temporary, text, { flag: 'wx' });
+    linkSync(temporary, path);
+    return true;
+  } catch (error) {
+    // Who takes the lock removes partial files, this one too: then there is a lock.
+    if (systemCode(error) === 'EEXIST' || (systemCode(error) === 'ENOENT' && existsSync(path))) return false;
+    if (withoutLinks.has(systemCode(error)) && existsSync(temporary)) return createInPlace(path, text);
+    throw error;
+  } finally {
+    rmSync(temporary, { force: true });
+  }
+}
+
+/** What a file system says that has no hard links (FAT, some of the network). */
+const withoutLinks: ReadonlySet<string> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EINVAL']);
+
+function createInPlace(path: string, text: string): boolean {
+  try {
+    writeFileSync(path, text, { flag: 'wx' });
     return true;
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;

@@ -4,7 +4,7 @@ import { suggestion } from '../diagnostics/suggest.ts';
 /** What a schedule says for one step. */
 export interface Rate {
   readonly learningRate: number;
-  /** Adam's beta1 (or SGD's momentum) for this step, where the schedule cycles it; otherwise the optimizer's own holds. */
+  /** Adam's beta1, or the momentum of SGD and RMSprop, for this step where the schedule cycles it; otherwise the optimizer's own holds. */
   readonly beta1?: number;
 }
 

@@ -1,6 +1,5 @@
 import { existsSync, rmSync } from 'node:fs';
 import { DdrcError } from '../diagnostics/error.ts';
-import { seed24 } from '../numeric/random.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import {
   type Checkpoint,
@@ -10,7 +9,6 @@ import {
   type Progress,
   packState,
   saveCheckpoint,
-  tableLength,
   type Weights,
 } from './checkpoint.ts';
 import type { AugmentationSettings } from './data/augment.ts';
@@ -22,6 +20,7 @@ import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type 
 import { argmax } from './metrics.ts';
 import type { RunPaths } from './runfolder.ts';
 import type { Schedule } from './schedule.ts';
+import { engineState, stepScalars } from './step-inputs.ts';
 import type { TensorData } from './tensor.ts';
 
 /** How far a training is, told after each batch. */
@@ -158,7 +157,7 @@ class Training {
     const { test } = request.data;
     if (!test || bestEpoch === null) return result;
     const { manifest, paths } = request;
-    await this.engine.load(this.stateOf(loadWeights(paths.best, this.expected)));
+    await this.engine.load(engineState(manifest, loadWeights(paths.best, this.expected)));
     const evaluation = await this.evaluate(test, 'test');
     if (!evaluation) return this.stop();
     const figures = testFiguresOf(evaluation, manifest.classes ?? test.classes);
@@ -181,16 +180,17 @@ class Training {
     if (resume && existsSync(paths.last)) {
       const checkpoint = loadCheckpoint(paths.last, this.expected);
       this.place(checkpoint);
-      await this.engine.load(this.stateOf(checkpoint));
+      await this.engine.load(engineState(manifest, checkpoint));
       this.cutMetrics();
       return;
     }
     rmSync(paths.best, { force: true });
-    this.cutMetrics();
     const parameters = packState(this.expected.parameters, weights, 'the initial weights');
     const statistics = packState(this.expected.statistics, weights, 'the initial weights');
-    await this.engine.load(this.stateOf({ parameters, statistics }));
+    await this.engine.load(engineState(manifest, { parameters, statistics }));
+    // A start that fails here leaves no file.
     await this.save();
+    this.cutMetrics();
   }
 
   private place({ step, progress }: Checkpoint): void {
@@ -222,7 +222,7 @@ class Training {
   /** Trains from the current batch to the end of the epoch; false where it was stopped. */
   private async trainEpoch(): Promise<boolean> {
     const { request, engine, stepFile, scores, epoch } = this;
-    const { data, seed, signal } = request;
+    const { manifest, data, schedule, seed, signal } = request;
     const inputs = portsOf(stepFile.inputs, 'data', 'target');
     const [lossPort] = portsOf(stepFile.outputs, 'loss');
     const fetch = [lossPort.name, ...(scores ? [scores.output] : [])];
@@ -236,7 +236,9 @@ class Training {
         async (indices) => {
           if (signal?.aborted || performance.now() > pause) return null;
           const { feeds, labels, size } = await prepareBatch(data.train, inputs, indices, augmentation);
-          const running = engine.step('step.onnx', { ...feeds, ...this.scalars(next++) }, fetch);
+          const scalars = stepScalars(manifest, next, schedule(next), seed);
+          next++;
+          const running = engine.step('step.onnx', { ...feeds, ...scalars }, fetch);
           return { running: running.then((outputs) => ({ outputs, labels, size })) };
         },
         ({ outputs, labels, size }) => {
@@ -322,40 +324,6 @@ class Training {
     saveCheckpoint(path, this.expected, { ...weights, modelHash: manifest.modelHash, progress: { ...now, ...at } });
     this.savedAt = performance.now();
     return weights;
-  }
-
-  /** The engine's state: parameters, statistics, and the optimizer's vectors, zero where there are none yet. */
-  private stateOf({ parameters, statistics, moment1, moment2 }: Weights): Record<string, Float32Array> {
-    const { manifest } = this.request;
-    const slots = manifest.slots.map((name, i) => [
-      name,
-      [moment1, moment2][i] ?? new Float32Array(tableLength(this.expected.parameters)),
-    ]);
-    return { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(slots) };
-  }
-
-  /** Seed and hyperparameters of a step, counted from 0. */
-  private scalars(step: number): Record<string, TensorData> {
-    const { manifest, schedule, seed } = this.request;
-    const { learningRate, beta1 } = schedule(step);
-    const values: Record<string, unknown> = {
-      ...manifest.optimizer,
-      ...(beta1 !== undefined && { beta1 }),
-      learning_rate: learningRate,
-      step,
-    };
-    const ports = portsOf(this.stepFile.inputs, 'seed', 'hyperparameter');
-    return Object.fromEntries(
-      ports.map(({ name, role, dtype }) => {
-        const value = role === 'seed' ? seed24(seed, step) : Number(values[name]);
-        return [
-          name,
-          dtype === 'int64'
-            ? { dtype, shape: [], data: BigInt64Array.of(BigInt(value)) }
-            : { dtype: 'float32', shape: [], data: Float32Array.of(value) },
-        ];
-      }),
-    );
   }
 
   private update(phase: TrainingUpdate['phase'], done: number, total: number): void {

@@ -15,6 +15,7 @@ export interface EmittedGraph {
   readonly choices: readonly Choice[];
 }
 
+/** Where parameters and statistics lie in the flat vectors that a graph takes; an empty table stands for no such input. */
 export interface FlatTables {
   readonly parameters: readonly TableEntry[];
   readonly statistics: readonly TableEntry[];

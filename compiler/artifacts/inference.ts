@@ -2,18 +2,25 @@ import type { Target } from '../emit/lowering.ts';
 import { Graph, type Value } from '../ir/graph.ts';
 import { type NDArray, scalar } from '../ir/ndarray.ts';
 import type { Program } from '../ir/program.ts';
-import type { Dim } from '../ir/types.ts';
+import type { Attrs, Dim } from '../ir/types.ts';
 import { fuse } from '../passes/fuse.ts';
 import { rewrite } from '../passes/rewrite.ts';
 import { simplify } from '../passes/simplify.ts';
 import { type EmittedGraph, emitGraph } from './emit-graph.ts';
 
+/** Attributes of the operators that make probabilities of scores [N,classes]. */
+const activationAttrs: Readonly<Record<'softmax' | 'sigmoid', Attrs>> = { softmax: { axis: -1 }, sigmoid: {} };
+
+/** How an inference graph is to be written. */
 export interface InferenceRequest {
   readonly target: Target;
+  /** Size of the first axis of inputs and outputs; a name for one that is known only when the graph runs. */
   readonly batch: Dim;
+  /** Parameters and statistics by name; all of the program's. */
   readonly weights: ReadonlyMap<string, NDArray>;
   /** `float32`: images [N,3,S,S] in [0,1]; `uint8`: a decoder's bytes [N,S,S,3]. */
   readonly input: 'float32' | 'uint8';
+  /** `metadata_props` of the file. */
   readonly metadata: Readonly<Record<string, string>>;
 }
 
@@ -23,9 +30,7 @@ export function emitInference(program: Program, { target, batch, weights, input,
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (program.scores) {
     const { output, activation } = program.scores;
-    const logits = outputs.get(output)!;
-    const attrs = activation === 'softmax' ? { axis: -1 } : {};
-    graph.outputs.set('probabilities', graph.op(activation, [logits], attrs));
+    graph.outputs.set('probabilities', graph.op(activation, [outputs.get(output)!], activationAttrs[activation]));
   }
   const fused = fuse(simplify(graph));
   const images = program.inputs.filter((port) => port.kind === 'image').map((port) => port.name);

@@ -11,6 +11,7 @@ function outputRole(name: string): ManifestRole {
 
 const plain = ({ name, type }: Port) => ({ name, dtype: type.dtype, shape: type.shape });
 
+/** What the manifest says of a file: the hash of its bytes, its inputs and outputs in their order, and what these are for. */
 export function describeFile(emitted: EmittedGraph, sha256: string): ManifestFile {
   return {
     sha256,
@@ -19,15 +20,15 @@ export function describeFile(emitted: EmittedGraph, sha256: string): ManifestFil
   };
 }
 
-/** How a decoder's picture becomes each image input. */
-export function preprocessingOf(program: Program): Manifest['preprocessing'] {
+/** How a decoder's picture becomes each image input of `model.onnx`, which takes numbers in [0,1] (`float32`) or the bytes themselves (`uint8`). */
+export function preprocessingOf(program: Program, input: 'float32' | 'uint8'): Manifest['preprocessing'] {
+  const form = input === 'uint8' ? ({ layout: 'NHWC', range: [0, 255] } as const) : ({ layout: 'NCHW', range: [0, 1] } as const);
   return program.inputs
     .filter((port) => port.kind === 'image')
     .map((port) => ({
       input: port.name,
-      layout: 'NCHW',
+      ...form,
       size: port.type.shape.slice(1) as number[],
-      range: [0, 1],
       resize: 'bilinear, whole image',
     }));
 }

@@ -1,5 +1,6 @@
 /*
- * Optimizers on one flat vector of all parameters p with its gradient g and learning rate η; t counts steps from 1.
+ * Optimizers on one flat vector of all parameters p with its gradient g and learning rate η; t counts steps from 1. η, μ and β₁ are fed with each step,
+ * so that a schedule may cycle them.
  *
  *   SGD       b ← μ·b + g;  p ← p − η·b,  Nesterov: p ← p − η·(g + μ·b)
  *   Adam      m ← β₁·m + (1−β₁)·g;  v ← β₂·v + (1−β₂)·g²;  p ← p − η · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε)
@@ -14,7 +15,7 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 /** A scalar that is fed with every step. */
 export interface Hyperparameter {
-  readonly name: 'learning_rate' | 'beta1' | 'step';
+  readonly name: 'learning_rate' | 'momentum' | 'beta1' | 'step';
   readonly dtype: 'float32' | 'int64';
 }
 
@@ -28,8 +29,8 @@ export interface Update {
 /** Names of an optimizer's state vectors, in the order of the graph's inputs. */
 export function slotNames(spec: OptimizerSpec): readonly string[] {
   if (spec.kind === 'adam' || spec.kind === 'adamw') return ['moment1', 'moment2'];
-  const momentum = spec.momentum !== 0 ? ['momentum'] : [];
-  return spec.kind === 'sgd' ? momentum : ['mean_square', ...momentum];
+  const velocity = spec.momentum !== 0 ? ['velocity'] : [];
+  return spec.kind === 'sgd' ? velocity : ['mean_square', ...velocity];
 }
 
 /** Appends the update of `parameters` [P] by `gradient` [P] to `graph`. */
@@ -80,9 +81,10 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec, clipNorm: num
       direction = write.div(g, write.add(write.sqrt(s), write.number(spec.epsilon)));
     }
     if (spec.momentum !== 0) {
-      const momentum = write.number(spec.momentum);
-      const b = write.add(write.mul(momentum, before.get('momentum')!), direction);
-      after.set('momentum', b);
+      hyperparameters.push({ name: 'momentum', dtype: 'float32' });
+      const momentum = graph.input('momentum', { dtype: 'float32', shape: [] }, 'hyperparameter');
+      const b = write.add(write.mul(momentum, before.get('velocity')!), direction);
+      after.set('velocity', b);
       direction = spec.kind === 'sgd' && spec.nesterov ? write.add(direction, write.mul(momentum, b)) : b;
     }
   }

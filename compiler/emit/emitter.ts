@@ -1,6 +1,7 @@
+import { exactText } from '../ir/exact-text.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { type NDArray, ndarray } from '../ir/ndarray.ts';
-import type { DType } from '../ir/types.ts';
+import { type DType, sameType } from '../ir/types.ts';
 import type { Target } from './lowering.ts';
 
 export type OnnxAttr = number | string | readonly number[] | { readonly float: number } | { readonly floats: readonly number[] };
@@ -28,7 +29,8 @@ export class Emitter {
   readonly nodes: OnnxNode[] = [];
   readonly initializers = new Map<string, NDArray>();
   private readonly made = new Map<string, OnnxNode>();
-  private readonly constants = new Map<string, string>();
+  /** Names of constants by the hash of their values. */
+  private readonly constants = new Map<number, string[]>();
   private readonly planarNames = new Map<Value, string>();
   private readonly blockedNames = new Map<Value, string>();
   private readonly used = new Map<string, number>();
@@ -53,7 +55,7 @@ export class Emitter {
     attrs: Readonly<Record<string, OnnxAttr>> = {},
     domain = '',
   ): readonly string[] {
-    const key = JSON.stringify([domain, op, inputs, attrs]);
+    const key = exactText([domain, op, inputs, attrs]);
     let node = this.made.get(key);
     if (!node) {
       node = { op, domain, name: this.unique(this.scope ? `${this.scope}/${op}` : op), inputs, outputs: [], attrs };
@@ -66,15 +68,15 @@ export class Emitter {
     return node.outputs.slice(0, count);
   }
 
-  /** A constant of any element type. */
+  /** A constant of any element type; equal ones are one. */
   array(array: NDArray): string {
-    const key = `${array.dtype}${JSON.stringify(array.shape)}${array.data.length <= 64 ? array.data.join() : hashOf(array.data)}`;
-    let name = this.constants.get(key);
-    if (name === undefined) {
-      name = this.unique('constant');
-      this.constants.set(key, name);
-      this.initializers.set(name, array);
-    }
+    const hash = hashOf(array.data);
+    const candidates = this.constants.get(hash) ?? [];
+    const known = candidates.find((name) => same(this.initializers.get(name)!, array));
+    if (known !== undefined) return known;
+    const name = this.unique('constant');
+    this.constants.set(hash, [...candidates, name]);
+    this.initializers.set(name, array);
     return name;
   }
 
@@ -138,11 +140,6 @@ export class Emitter {
     return name;
   }
 
-  /** Whether a value exists in the blocked layout without a reorder. */
-  isBlocked(value: Value): boolean {
-    return this.blockedNames.has(value);
-  }
-
   setPlanar(value: Value, name: string): void {
     this.planarNames.set(value, name);
   }
@@ -159,14 +156,17 @@ export class Emitter {
   }
 }
 
-/** FNV-1a over the bytes of `data`, with its length: a key for large constants. */
-function hashOf(data: Float64Array): string {
-  const words = new Uint32Array(data.buffer, data.byteOffset, data.length * 2);
-  let low = 0x811c9dc5;
-  let high = 0xcbf29ce4;
-  for (const word of words) {
-    low = Math.imul(low ^ word, 0x01000193);
-    high = Math.imul(high ^ (word >>> 7) ^ low, 0x01000193);
+/** A hash of `data` by its 32-bit words, 32 bits wide: equal data have equal hashes, other data seldom. */
+function hashOf(data: Float64Array): number {
+  let hash = 0x811c9dc5;
+  for (const word of new Uint32Array(data.buffer, data.byteOffset, data.length * 2)) {
+    hash = Math.imul(hash ^ word, 0x9e3779b1);
+    hash ^= hash >>> 15;
   }
-  return `#${data.length}:${low >>> 0}:${high >>> 0}`;
+  return hash >>> 0;
+}
+
+/** Whether two arrays have the same type and the same values, 0 and −0 being different ones. */
+function same(a: NDArray, b: NDArray): boolean {
+  return sameType(a, b) && a.data.every((value, i) => Object.is(value, b.data[i]));
 }

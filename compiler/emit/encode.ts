@@ -35,7 +35,7 @@ export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: M
     outputs: [output.name],
     attrs: {},
   }));
-  const nodes = needed([...emitter.nodes, ...ends]);
+  const nodes = [...needed(emitter.nodes, ends), ...ends];
   const read = new Set(nodes.flatMap((node) => node.inputs));
   const domains = new Set(nodes.map((node) => node.domain));
   const { opset } = emitter.target;
@@ -58,13 +58,13 @@ export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: M
   return onnx.ModelProto.encode(model).finish();
 }
 
-/** The nodes that outputs of the last ones depend on, in their order. */
-function needed(nodes: readonly OnnxNode[]): OnnxNode[] {
-  const wanted = new Set<string>();
+/** Those of `nodes` that the `ends` depend on, in their order. */
+function needed(nodes: readonly OnnxNode[], ends: readonly OnnxNode[]): OnnxNode[] {
+  const wanted = new Set(ends.flatMap((end) => end.inputs));
   const kept: OnnxNode[] = [];
   for (let i = nodes.length - 1; i >= 0; i--) {
     const node = nodes[i];
-    if (!node.name.startsWith('output/') && !node.outputs.some((output) => wanted.has(output))) continue;
+    if (!node.outputs.some((output) => wanted.has(output))) continue;
     for (const input of node.inputs) wanted.add(input);
     kept.push(node);
   }
@@ -112,12 +112,12 @@ function encodePort(port: Port): object {
 }
 
 /** A TensorProto of name `name` with its values as raw little-endian bytes. */
-export function encodeTensor(name: string, array: NDArray): object {
+function encodeTensor(name: string, array: NDArray): object {
   return { name, dataType: dataTypes[array.dtype], dims: array.shape, rawData: rawBytes(array) };
 }
 
 /** The values of `array` in its element type, little-endian. */
-export function rawBytes({ dtype, data }: NDArray): Uint8Array {
+function rawBytes({ dtype, data }: NDArray): Uint8Array {
   if (dtype === 'float32') return new Uint8Array(Float32Array.from(data).buffer);
   if (dtype === 'int32') return new Uint8Array(Int32Array.from(data).buffer);
   if (dtype === 'int64')

@@ -37,7 +37,7 @@ export interface Sample {
   readonly name: string;
   readonly inputs: readonly NDArray[];
   readonly attrs?: Attrs;
-  /** Inputs whose gradient is not checked by differences here, because a value sits on a kink; `expectedGrads` then says what it must be. */
+  /** Inputs whose gradient is not checked by differences here, because a value sits on a kink or a step; `expectedGrads` says what it must be, where there is one. */
   readonly kink?: boolean;
   /** Expected gradient by each input, for a gradient of ones by the first output: for ties and kinks, where differences mean nothing. */
   readonly expectedGrads?: readonly (NDArray | null)[];

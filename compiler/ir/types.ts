@@ -32,9 +32,9 @@ export function sameType(a: TensorType, b: TensorType): boolean {
   return a.dtype === b.dtype && sameShape(a.shape, b.shape);
 }
 
-/** Number of elements; a named dimension counts as `symbolic` (1 by default). */
-export function elementCount(shape: Shape, symbolic = 1): number {
-  return shape.reduce<number>((count, dim) => count * (typeof dim === 'number' ? dim : symbolic), 1);
+/** Number of elements; a named dimension counts as 1. */
+export function elementCount(shape: Shape): number {
+  return shape.reduce<number>((count, dim) => count * (typeof dim === 'number' ? dim : 1), 1);
 }
 
 export function isStatic(shape: Shape): shape is readonly number[] {

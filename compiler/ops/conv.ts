@@ -10,13 +10,15 @@
  * dw is a matrix product of dy with the unfolded x (its windows as channels); the unfolding is itself a depthwise
  * convolution with one-hot kernels, which is many times faster than a convolution that takes dy as the kernel.
  */
-import { type Emitter, MICROSOFT, NCHWC } from '../emit/emitter.ts';
+import { type Emitter, NCHWC } from '../emit/emitter.ts';
 import type { Target } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
 import { type Dim, elementCount, formatShape, type TensorType } from '../ir/types.ts';
-import { requireDType, requireRank, shapeError } from './shapes.ts';
+import { matmulTransposed } from './linear.ts';
+import { wave } from './samples.ts';
+import { requireDType, requireKnown, requireRank, requireWhole, shapeError } from './shapes.ts';
 
 /** Window geometry, a value for each map axis (one for [N,C,L], two for [N,C,H,W]); pads: the begins, then the ends. */
 export type ConvAttrs = {
@@ -30,14 +32,39 @@ type InputGradAttrs = ConvAttrs & { readonly size: readonly number[] };
 type WeightGradAttrs = ConvAttrs & { readonly kernel: readonly number[] };
 
 /** Map size after a convolution: ⌊(size + pads − dilation·(kernel − 1) − 1) / stride⌋ + 1. */
-export function convSize(size: number, kernel: number, stride: number, dilation: number, before: number, after: number): number {
+function convSize(size: number, kernel: number, stride: number, dilation: number, before: number, after: number): number {
   return Math.floor((size + before + after - dilation * (kernel - 1) - 1) / stride) + 1;
+}
+
+/** What a convolution asks of its first input and of its sizes; the language asks it before it makes the weight. */
+export function requireConvSizes(
+  inputs: readonly TensorType[],
+  filters: Dim,
+  kernel: readonly Dim[],
+  groups: number,
+  site: Site,
+): void {
+  const [x] = inputs;
+  requireRank(x, [3, 4], site, '[N,C,L] or [N,C,H,W]');
+  requireKnown(x, 1, inputs, site);
+  requireWhole('filters', filters, 1, inputs, site);
+  requireWhole('kernel', kernel, 1, inputs, site);
+  requireWhole('groups', groups, 1, inputs, site);
+  for (const [what, channels] of [
+    ['', x.shape[1] as number],
+    ['output ', filters as number],
+  ] as const) {
+    if (channels % groups !== 0) {
+      const sentence = `${channels} ${what}channels are not divisible by ${groups} groups`;
+      throw shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, 'choose groups that divide the channels');
+    }
+  }
 }
 
 function inferConv(inputs: readonly TensorType[], attrs: ConvAttrs, site: Site): readonly TensorType[] {
   const [x, w, bias] = inputs;
   requireDType(inputs, 'float32', site);
-  requireRank(x, [3, 4], site, '[N,C,L] or [N,C,H,W]');
+  requireConvSizes(inputs, w.shape[0], w.shape.slice(2), attrs.groups, site);
   const ofWeight = { ...site, labels: site.labels.slice(1) };
   const hint = 'the kernel needs a size for each axis of the map';
   requireRank(w, [x.shape.length], ofWeight, `a weight of ${x.shape.length} dimensions`, hint);
@@ -51,17 +78,7 @@ function inferConv(inputs: readonly TensorType[], attrs: ConvAttrs, site: Site):
     ['pads', pads, 2 * map.length],
   ] as const) {
     if (list.length !== length) throw fail(`${label} must have ${length} values, got ${list.length}`);
-    const least = label === 'pads' ? 0 : 1;
-    const wrong = list.find((value) => !Number.isInteger(value) || value < least);
-    if (wrong !== undefined) throw fail(`${label} must be whole numbers of at least ${least}, got ${wrong}`);
-  }
-  for (const [what, channels] of [
-    ['', c],
-    ['output ', k],
-  ] as const) {
-    if (channels % groups !== 0) {
-      throw fail(`${channels} ${what}channels are not divisible by ${groups} groups`, 'choose groups that divide the channels');
-    }
+    requireWhole(label, list, label === 'pads' ? 0 : 1, inputs, site);
   }
   if (c !== perGroup * groups) {
     const sentence = `input has ${c} channels, weight expects ${perGroup * groups}`;
@@ -85,43 +102,42 @@ function planes(x: readonly number[], w: readonly number[], y: readonly number[]
   const flat = x.length === 3;
   const pair = (list: readonly number[], one: number) => (flat ? [one, list[0]] : [list[0], list[1]]);
   const map = (shape: readonly number[]) => (flat ? [1, shape[2]] : [shape[2], shape[3]]);
-  const [sh, sw] = pair(attrs.strides, 1);
-  const [dh, dw] = pair(attrs.dilations, 1);
-  const [ph, pw] = pair(attrs.pads, 0);
   return {
-    n: x[0],
-    c: x[1],
-    k: w[0],
-    cg: w[1],
-    kg: w[0] / attrs.groups,
-    x: map(x),
-    w: map(w),
-    y: map(y),
-    sh,
-    sw,
-    dh,
-    dw,
-    ph,
-    pw,
+    samples: x[0],
+    channels: x[1],
+    filters: w[0],
+    channelsPerGroup: w[1],
+    filtersPerGroup: w[0] / attrs.groups,
+    input: map(x),
+    kernel: map(w),
+    output: map(y),
+    strides: pair(attrs.strides, 1),
+    dilations: pair(attrs.dilations, 1),
+    pads: pair(attrs.pads, 0),
   };
 }
 
 /** Visits every (output, input, weight) triple of element offsets that a convolution multiplies. */
-function eachTerm(g: ReturnType<typeof planes>, visit: (y: number, x: number, w: number) => void): void {
-  for (let n = 0; n < g.n; n++)
-    for (let k = 0; k < g.k; k++)
-      for (let i = 0; i < g.y[0]; i++)
-        for (let j = 0; j < g.y[1]; j++) {
-          const y = ((n * g.k + k) * g.y[0] + i) * g.y[1] + j;
-          for (let c = 0; c < g.cg; c++) {
-            const plane = n * g.c + Math.floor(k / g.kg) * g.cg + c;
-            for (let u = 0; u < g.w[0]; u++) {
-              const row = i * g.sh + u * g.dh - g.ph;
-              if (row < 0 || row >= g.x[0]) continue;
-              for (let v = 0; v < g.w[1]; v++) {
-                const column = j * g.sw + v * g.dw - g.pw;
-                if (column < 0 || column >= g.x[1]) continue;
-                visit(y, (plane * g.x[0] + row) * g.x[1] + column, ((k * g.cg + c) * g.w[0] + u) * g.w[1] + v);
+function eachTerm(sizes: ReturnType<typeof planes>, visit: (y: number, x: number, w: number) => void): void {
+  const { samples, channels, filters, channelsPerGroup, filtersPerGroup, strides, dilations, pads } = sizes;
+  const [height, width] = sizes.input;
+  const [kernelHeight, kernelWidth] = sizes.kernel;
+  const [rows, columns] = sizes.output;
+  for (let n = 0; n < samples; n++)
+    for (let k = 0; k < filters; k++)
+      for (let i = 0; i < rows; i++)
+        for (let j = 0; j < columns; j++) {
+          const y = ((n * filters + k) * rows + i) * columns + j;
+          for (let c = 0; c < channelsPerGroup; c++) {
+            const plane = n * channels + Math.floor(k / filtersPerGroup) * channelsPerGroup + c;
+            for (let u = 0; u < kernelHeight; u++) {
+              const row = i * strides[0] + u * dilations[0] - pads[0];
+              if (row < 0 || row >= height) continue;
+              for (let v = 0; v < kernelWidth; v++) {
+                const column = j * strides[1] + v * dilations[1] - pads[1];
+                if (column < 0 || column >= width) continue;
+                const w = ((k * channelsPerGroup + c) * kernelHeight + u) * kernelWidth + v;
+                visit(y, (plane * height + row) * width + column, w);
               }
             }
           }
@@ -211,8 +227,8 @@ export const conv = defineOp<ConvAttrs>('conv', {
   },
   samples: () =>
     geometries.flatMap(({ name, x, w, attrs }) => [
-      { name, inputs: [wave(x), wave(w, 2)], attrs },
-      ...(name === 'plain 3x3' ? [{ name: 'with bias', inputs: [wave(x), wave(w, 2), wave([w[0]], 3)], attrs }] : []),
+      { name, inputs: [wave(x, 1), wave(w, 2)], attrs },
+      ...(name === 'plain 3x3' ? [{ name: 'with bias', inputs: [wave(x, 1), wave(w, 2), wave([w[0]], 3)], attrs }] : []),
     ]),
 });
 
@@ -358,14 +374,6 @@ function unfold(e: Emitter, x: string, channels: number, attrs: ConvAttrs, kerne
   return e.node('Conv', [x, e.array(oneHot)], onnxAttrs({ ...attrs, groups: channels }, kernel));
 }
 
-/** a [N,…,A,P] · b [N,…,B,P]ᵀ → [N,…,A,B] */
-export function matmulTransposed(e: Emitter, a: string, b: string, rank: number): string {
-  if (e.target.provider === 'cpu' || e.target.provider === 'cuda') return e.node('FusedMatMul', [a, b], { transB: 1 }, MICROSOFT);
-  const perm = Array.from({ length: rank }, (_, i) => i);
-  [perm[rank - 2], perm[rank - 1]] = [rank - 1, rank - 2];
-  return e.node('MatMul', [a, e.transpose(b, perm)]);
-}
-
 /** dw = Σ_n unfold(x) · dyᵀ: the unfolded map on the left. */
 function unfoldInput(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: WeightGradAttrs): string {
   const c = node.inputs[0].type.shape[1] as number;
@@ -394,14 +402,6 @@ function unfoldGradient(e: Emitter, node: Node, [x, dy]: readonly string[], attr
   const sum = e.reshape(e.reduce('ReduceSum', product, [0], false), [k, taps, c]);
   const mirrored = taps === 1 ? sum : e.node('Slice', [sum, ...[[-1], [-(2 ** 31)], [1], [-1]].map((list) => e.ints(list))]);
   return e.reshape(e.transpose(mirrored, [0, 2, 1]), [k, c, ...kernel]);
-}
-
-/** Smooth values of both signs without symmetry: sin(1.7·i + phase). */
-function wave(shape: readonly number[], phase = 1): NDArray {
-  return ndarray(
-    shape,
-    Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(1.7 * i + phase)),
-  );
 }
 
 const plain: ConvAttrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
@@ -435,6 +435,6 @@ function gradSamples<A extends ConvAttrs>(
   return geometries.map(({ name, x, w, attrs }) => {
     const types = [x, w].map((shape) => ({ dtype: 'float32' as const, shape }));
     const y = inferConv(types, attrs, { op: 'conv', scope: '', labels: [] })[0].shape as number[];
-    return { name, inputs: pick([wave(x), wave(w, 2), wave(y, 3)]), attrs: extend(attrs, x, w) };
+    return { name, inputs: pick([wave(x, 1), wave(w, 2), wave(y, 3)]), attrs: extend(attrs, x, w) };
   });
 }

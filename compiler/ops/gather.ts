@@ -20,6 +20,7 @@ import {
   sameShape,
   type TensorType,
 } from '../ir/types.ts';
+import { wave } from './samples.ts';
 import { normalizeAxis, shapeError } from './shapes.ts';
 
 /** `axis` of x that is looked up in; may be negative. */
@@ -82,13 +83,6 @@ function oneHotNode(e: Emitter, indices: string, rank: number, classes: string):
 
 const lookups = (shape: readonly number[], data: readonly number[], dtype: 'int64' | 'int32' = 'int64') =>
   ndarray(shape, data, dtype);
-
-function wave(shape: readonly number[]): NDArray {
-  return ndarray(
-    shape,
-    Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(1.7 * i)),
-  );
-}
 
 /** From about this size of the axis on, a scatter (25 ns an element) is faster than the product with a one-hot matrix. */
 const LONG = 512;

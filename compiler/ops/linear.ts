@@ -11,14 +11,15 @@
  *
  * Where B is one matrix for a whole stack of A, its gradient is one product over all rows of the stack, not a sum of products.
  */
-import { MICROSOFT } from '../emit/emitter.ts';
-import type { Lowering } from '../emit/lowering.ts';
+import { type Emitter, MICROSOFT } from '../emit/emitter.ts';
+import type { Lowering, Target } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
-import { broadcastStrides, forEachIndex, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
+import { broadcastStrides, forEachIndex, type NDArray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
 import { type Dim, elementCount, formatShape, type Shape, type TensorType } from '../ir/types.ts';
 import { unbroadcast } from './elementwise.ts';
-import { broadcastShapes, requireDType, shapeError } from './shapes.ts';
+import { wave } from './samples.ts';
+import { broadcastShapes, requireDType, requireKnown, requireWhole, shapeError } from './shapes.ts';
 
 /** Whether the last two axes of an input are exchanged before the product; no by default. */
 export type MatmulAttrs = { transA?: boolean; transB?: boolean };
@@ -90,14 +91,6 @@ function product(a: NDArray, b: NDArray, transA: boolean, transB: boolean): NDAr
   return out;
 }
 
-/** Values in [−1, 1] without a pattern along an axis. */
-function wave(shape: readonly number[], phase = 0): NDArray {
-  return ndarray(
-    shape,
-    Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(1.7 * i + phase)),
-  );
-}
-
 /** The gradient by the right operand B of Z = A′·B′. */
 function rightGrad(graph: Graph, a: Value, b: Value, dz: Value, transA: boolean, transB: boolean): Value {
   const known = [...b.type.shape, ...a.type.shape.slice(-1)].every((dim) => typeof dim === 'number');
@@ -112,6 +105,27 @@ function rightGrad(graph: Graph, a: Value, b: Value, dz: Value, transA: boolean,
 
 const swapLast = (rank: number): number[] => [...Array(rank - 2).keys(), rank - 1, rank - 2];
 
+/** Whether ONNX Runtime's product that reads its operands transposed is there. */
+const hasFused = ({ provider }: Target): boolean => provider === 'cpu' || provider === 'cuda';
+
+const fusedProduct = (e: Emitter, operands: readonly string[], { transA, transB }: MatmulAttrs): string =>
+  e.node('FusedMatMul', operands, { transA: transA ? 1 : 0, transB: transB ? 1 : 0 }, MICROSOFT);
+
+function standardProduct(
+  e: Emitter,
+  [a, b]: readonly string[],
+  [rankA, rankB]: readonly number[],
+  { transA, transB }: MatmulAttrs,
+): string {
+  return e.node('MatMul', [transA ? e.transpose(a, swapLast(rankA)) : a, transB ? e.transpose(b, swapLast(rankB)) : b]);
+}
+
+/** a […,p,q] · b […,r,q]ᵀ → […,p,r] for two arrays of `rank` axes, in the target's best form. */
+export function matmulTransposed(e: Emitter, a: string, b: string, rank: number): string {
+  const attrs = { transB: true };
+  return hasFused(e.target) ? fusedProduct(e, [a, b], attrs) : standardProduct(e, [a, b], [rank, rank], attrs);
+}
+
 const gemm: Lowering<MatmulAttrs> = {
   name: 'gemm',
   when: ({ inputs }, _target, { transA, transB }) =>
@@ -121,17 +135,15 @@ const gemm: Lowering<MatmulAttrs> = {
 
 const fused: Lowering<MatmulAttrs> = {
   name: 'fused',
-  when: (_node, { provider }, { transA, transB }) => (transA || transB) === true && (provider === 'cpu' || provider === 'cuda'),
-  emit: (e, _node, [a, b], { transA, transB }) =>
-    e.node('FusedMatMul', [a, b], { transA: transA ? 1 : 0, transB: transB ? 1 : 0 }, MICROSOFT),
+  when: (_node, target, { transA, transB }) => (transA || transB) === true && hasFused(target),
+  emit: (e, _node, operands, attrs) => fusedProduct(e, operands, attrs),
 };
 
 const transposed: Lowering<MatmulAttrs> = {
   name: 'standard',
-  emit(e, { inputs }, [a, b], { transA, transB }) {
-    const left = transA ? e.transpose(a, swapLast(inputs[0].type.shape.length)) : a;
-    const right = transB ? e.transpose(b, swapLast(inputs[1].type.shape.length)) : b;
-    return e.node('MatMul', [left, right]);
+  emit(e, { inputs }, operands, attrs) {
+    const ranks = inputs.map(({ type }) => type.shape.length);
+    return standardProduct(e, operands, ranks, attrs);
   },
 };
 
@@ -218,15 +230,23 @@ export const matmulRows = defineOp('matmulRows', {
   ],
 });
 
+/** What a fully connected layer asks of its first input and of its size; the language asks it before it makes the weight. */
+export function requireLinearSizes(inputs: readonly TensorType[], units: Dim, site: Site): void {
+  const { shape } = inputs[0];
+  if (shape.length < 2) {
+    throw shapeError(site, 'SHAPE_RANK', `takes [N,…,in], got ${formatShape(shape)}`, inputs, 'reshape a vector to one row');
+  }
+  requireKnown(inputs[0], shape.length - 1, inputs, site);
+  requireWhole('units', units, 1, inputs, site);
+}
+
 export const linear = defineOp('linear', {
   summary: 'y […,out] = x […,in] · wᵀ + b, w [out,in], b [out] optional.',
   properties: { products: true },
   infer(inputs, _attrs, site) {
     requireDType(inputs, 'float32', site);
     const [x, w, bias] = inputs.map((input) => input.shape);
-    if (x.length < 2) {
-      throw shapeError(site, 'SHAPE_RANK', `takes [N,…,in], got ${formatShape(x)}`, inputs, 'reshape a vector to one row');
-    }
+    requireLinearSizes(inputs, w[0], site);
     if (w.length !== 2) throw shapeError(site, 'SHAPE_RANK', `takes a weight [out,in], got ${formatShape(w)}`, inputs);
     const features = x[x.length - 1];
     if (features !== w[1]) throw differ(site, inputs, features, w[1], `a weight [${w[0]},${features}] fits this input`);

@@ -7,7 +7,7 @@
  *   dx = w·r·(dy − Σdy / m − x̂·Σ(dy·x̂) / m)      dw = Σ dy·x̂      db = Σ dy
  *   and through the outputs μ and v, where a loss reads them:  dx += dμ / m + dv · 2(x − μ) / m
  *
- * With given mean and variance (inference), each channel is an affine map:
+ * With given mean and variance (inference), each channel is an affine map, y = (w·r)·x + (b − w·r·μ):
  *
  *   dx = w·r·dy      dw = r·Σ dy·(x − μ)      db = Σ dy      dμ = −w·r·db      dv = −½·w·r²·dw
  *
@@ -21,8 +21,9 @@ import type { Graph, Value } from '../ir/graph.ts';
 import { type NDArray, ndarray, scalar, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, type Shape } from '../ir/types.ts';
-import { requireChannels, requireEpsilon, requireGradient, scattered } from './norm-inputs.ts';
+import { requireChannels, requireEpsilon, scattered } from './norm-inputs.ts';
 import { convPays, inverseRoot, probe, type Rows, reshapeTo, rowDots, rowSums, rowsOf } from './norm-rows.ts';
+import { requireSameShape } from './shapes.ts';
 
 /** `epsilon` is added to the variance. */
 export type BatchNormAttrs = { epsilon: number };
@@ -222,7 +223,7 @@ export const batchNormGrad = defineOp<BatchNormAttrs>('batchNormGrad', {
   properties: {},
   infer(types, { epsilon }, site) {
     requireChannels(types, [1], site);
-    requireGradient(types[0], types[2], types, site);
+    requireSameShape(types[0], types[2], types, site);
     requireEpsilon(epsilon, types, site);
     return [types[0], types[1], types[1]];
   },
@@ -279,6 +280,15 @@ export const batchNormInference = defineOp<BatchNormAttrs>('batchNormInference',
       for (const i of places) y.data[i] = (x.data[i] - mean.data[channel]) * slope + b.data[channel];
     });
     return [y];
+  },
+  affine({ inputs: [, ...given], attrs }) {
+    const arrays = given.map((input) => input.constant);
+    if (!arrays.every((array) => array !== undefined)) return null;
+    const [w, b, mean, variance] = arrays.map((array) => array.data);
+    const { epsilon } = attrs as BatchNormAttrs;
+    const scale = w.map((weight, channel) => weight / Math.sqrt(variance[channel] + epsilon));
+    const shift = b.map((bias, channel) => bias - mean[channel] * scale[channel]);
+    return { scale: ndarray([scale.length], scale), shift: ndarray([shift.length], shift) };
   },
   samples: () =>
     batchSamples((shape) => [

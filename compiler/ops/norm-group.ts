@@ -20,9 +20,9 @@ import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import type { Site } from '../ir/op.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, isStatic, type Shape, type TensorType } from '../ir/types.ts';
-import { requireChannels, requireEpsilon, requireGradient, scattered } from './norm-inputs.ts';
+import { requireChannels, requireEpsilon, scattered } from './norm-inputs.ts';
 import { convPays, type Moments, type Rows, reshapeTo, rowAffine, rowDots, rowMoments, rowSums, rowsOf } from './norm-rows.ts';
-import { shapeError } from './shapes.ts';
+import { requireSameShape, shapeError } from './shapes.ts';
 
 /** `groups` divides the channels; `epsilon` is added to the variance. */
 export type GroupNormAttrs = { groups: number; epsilon: number };
@@ -237,7 +237,7 @@ export const groupNormGrad = defineOp<GroupNormAttrs>('groupNormGrad', {
   properties: {},
   infer(types, attrs, site) {
     requireChannels(types, [1], site);
-    requireGradient(types[0], types[2], types, site);
+    requireSameShape(types[0], types[2], types, site);
     inferGroups(types[0], attrs, types, site);
     return [types[0], types[1], types[1]];
   },

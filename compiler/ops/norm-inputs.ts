@@ -1,7 +1,7 @@
 import { type NDArray, ndarray } from '../ir/ndarray.ts';
 import type { Site } from '../ir/op.ts';
 import { elementCount, formatShape, type Shape, type TensorType } from '../ir/types.ts';
-import { requireDType, shapeError } from './shapes.ts';
+import { requireDType, requireKnown, shapeError } from './shapes.ts';
 
 /**
  * What every norm asks of its inputs: float32; x [N,C,…] of which only the first size may be unknown; one value a channel in the others.
@@ -24,23 +24,9 @@ export function requireChannels(inputs: readonly TensorType[], vectors: readonly
   return channels;
 }
 
-/** Refuses named sizes from axis `axis` on. */
-export function requireKnown(x: TensorType, axis: number, inputs: readonly TensorType[], site: Site): void {
-  const named = x.shape.slice(axis).find((dim) => typeof dim === 'string');
-  if (named === undefined) return;
-  throw shapeError(site, 'SHAPE_ATTRIBUTE', `${formatShape(x.shape)} needs a number in place of ${named}`, inputs);
-}
-
 export function requireEpsilon(epsilon: number, inputs: readonly TensorType[], site: Site): void {
   if (epsilon > 0 && Number.isFinite(epsilon)) return;
   throw shapeError(site, 'SHAPE_ATTRIBUTE', `epsilon ${epsilon} is not a positive number`, inputs, 'the usual one is 1e-5');
-}
-
-/** Refuses a gradient dy of another shape than x. */
-export function requireGradient(x: TensorType, dy: TensorType, inputs: readonly TensorType[], site: Site): void {
-  if (x.shape.length === dy.shape.length && x.shape.every((dim, i) => dim === dy.shape[i])) return;
-  const sentence = `${formatShape(x.shape)} and ${formatShape(dy.shape)} have different shapes`;
-  throw shapeError(site, 'SHAPE_MISMATCH', sentence, inputs);
 }
 
 /** Values scattered evenly in mean ± 2·deviation, without a pattern: for samples. */

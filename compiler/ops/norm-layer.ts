@@ -11,9 +11,9 @@ import type { Graph, Value } from '../ir/graph.ts';
 import { ndarray, scalar } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
 import { elementCount, formatShape, isStatic, type Shape, sameShape, type TensorType } from '../ir/types.ts';
-import { requireEpsilon, requireKnown, scattered } from './norm-inputs.ts';
+import { requireEpsilon, scattered } from './norm-inputs.ts';
 import { asRows, reshapeTo, rowMoments } from './norm-rows.ts';
-import { normalizeAxis, requireDType, shapeError } from './shapes.ts';
+import { normalizeAxis, requireDType, requireKnown, shapeError } from './shapes.ts';
 
 /** First of the axes that are normalised together (negative: from the end); `epsilon` is added to the variance. */
 export type LayerNormAttrs = { axis: number; epsilon: number };

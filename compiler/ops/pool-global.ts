@@ -9,8 +9,8 @@ import type { Graph, Value } from '../ir/graph.ts';
 import { ndarray } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
 import { elementCount, formatShape, type Shape, type TensorType } from '../ir/types.ts';
-import { requireKnown, scattered } from './norm-inputs.ts';
-import { requireDType, shapeError } from './shapes.ts';
+import { scattered } from './norm-inputs.ts';
+import { requireDType, requireKnown, shapeError } from './shapes.ts';
 
 interface GlobalRules {
   readonly summary: string;

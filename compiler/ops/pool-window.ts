@@ -1,7 +1,7 @@
 import type { Emitter } from '../emit/emitter.ts';
 import type { Site } from '../ir/op.ts';
 import { type Dim, formatShape, type Shape, type TensorType } from '../ir/types.ts';
-import { requireDType, requireRank, shapeError } from './shapes.ts';
+import { requireDType, requireKnown, requireRank, requireWhole, shapeError } from './shapes.ts';
 
 /** Window geometry, a value for each map axis (one for [N,C,L], two for [N,C,H,W]); pads: the begins, then the ends. */
 export type PoolAttrs = {
@@ -20,24 +20,22 @@ export function inferPool(
   requireDType(inputs, 'float32', site);
   requireRank(x, [3, 4], site, '[N,C,L] or [N,C,H,W]');
   const fail = (sentence: string, hint?: string) => shapeError(site, 'SHAPE_ATTRIBUTE', sentence, inputs, hint);
-  const map = x.shape.slice(2);
-  const named = map.find((size) => typeof size === 'string');
-  if (named !== undefined) throw fail(`${formatShape(x.shape)} needs a number in place of ${named}`);
+  requireKnown(x, 2, inputs, site);
+  const map = x.shape.slice(2) as number[];
   for (const [label, list, length, least] of [
     ['kernel', kernel, map.length, 1],
     ['strides', strides, map.length, 1],
     ['pads', pads, 2 * map.length, 0],
   ] as const) {
     if (list.length !== length) throw fail(`${label} must have ${length} values, got ${list.length}`);
-    const wrong = list.find((value) => !Number.isInteger(value) || value < least);
-    if (wrong !== undefined) throw fail(`${label} must be whole numbers of at least ${least}, got ${wrong}`);
+    requireWhole(label, list, least, inputs, site);
   }
   const wide = pads.findIndex((pad, i) => pad >= kernel[i % map.length]);
   if (wide >= 0) {
     const sentence = `pad ${pads[wide]} is not smaller than the kernel ${kernel[wide % map.length]}`;
     throw fail(sentence, 'a window of padding only has no value: pad less');
   }
-  const padded = (map as number[]).map((size, i) => size + pads[i] + pads[map.length + i]);
+  const padded = map.map((size, i) => size + pads[i] + pads[map.length + i]);
   const out = padded.map((size, i) => Math.floor((size - kernel[i]) / strides[i]) + 1);
   if (out.some((size) => size < 1)) {
     throw fail(

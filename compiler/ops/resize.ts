@@ -9,9 +9,10 @@
 import type { Emitter } from '../emit/emitter.ts';
 import type { Lowering } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
-import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
+import { type NDArray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
 import { type Dim, elementCount, formatShape, type Shape, type TensorType } from '../ir/types.ts';
+import { wave } from './samples.ts';
 import { requireDType, requireRank, shapeError } from './shapes.ts';
 
 export type ResizeMode = 'nearest' | 'bilinear';
@@ -131,13 +132,6 @@ const native: Lowering<ResizeAttrs> = {
     return e.node('Resize', [name, '', '', sizes], mode === 'bilinear' ? attrs : { ...attrs, nearest_mode: 'round_prefer_ceil' });
   },
 };
-
-function wave(shape: readonly number[]): NDArray {
-  return ndarray(
-    shape,
-    Array.from({ length: elementCount(shape) }, (_, i) => Math.sin(1.7 * i)),
-  );
-}
 
 export const resize = defineOp<ResizeAttrs>('resize', {
   summary: 'y [N,C,H,W] = the maps x [N,C,h,w] in another size, by nearest or bilinear sampling at half-pixel centres.',

@@ -76,7 +76,7 @@ function inferReshape(inputs: readonly TensorType[], target: readonly Dim[], sit
 }
 
 /** The shape input of ONNX's Reshape: a named dimension is 0 where it stays in its place, and −1 elsewhere. */
-export function onnxReshape(from: Shape, to: Shape): number[] {
+function onnxReshape(from: Shape, to: Shape): number[] {
   return to.map((dim, axis) => (typeof dim === 'number' ? dim : from[axis] === dim ? 0 : -1));
 }
 

@@ -1,6 +1,6 @@
 import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import type { Site } from '../ir/op.ts';
-import { type Dim, formatShape, formatType, type Shape, type TensorType } from '../ir/types.ts';
+import { type Dim, formatShape, formatType, type Shape, sameShape, type TensorType } from '../ir/types.ts';
 
 /** Throws the located sentence of a shape rule: `add: [N,32] and [N,64] have different shapes`. */
 export function shapeError(
@@ -53,6 +53,35 @@ export function normalizeAxis(axis: number, shape: Shape, site: Site, inputs: re
 export function requireDType(types: readonly TensorType[], dtype: TensorType['dtype'], site: Site): void {
   const wrong = types.find((type) => type.dtype !== dtype);
   if (wrong) throw shapeError(site, 'DTYPE_MISMATCH', `takes ${dtype}, got ${formatType(wrong)}`, types, `cast it to ${dtype}`);
+}
+
+/** Refuses two tensors of different shapes; sizes are not repeated here. */
+export function requireSameShape(a: TensorType, b: TensorType, inputs: readonly TensorType[], site: Site, hint?: string): void {
+  if (sameShape(a.shape, b.shape)) return;
+  const sentence = `${formatShape(a.shape)} and ${formatShape(b.shape)} have different shapes`;
+  throw shapeError(site, 'SHAPE_MISMATCH', sentence, inputs, hint);
+}
+
+/** Refuses named sizes from axis `axis` on. */
+export function requireKnown(x: TensorType, axis: number, inputs: readonly TensorType[], site: Site): void {
+  const named = x.shape.slice(axis).find((dim) => typeof dim === 'string');
+  if (named === undefined) return;
+  throw shapeError(site, 'SHAPE_ATTRIBUTE', `${formatShape(x.shape)} needs a number in place of ${named}`, inputs);
+}
+
+/** Refuses a size, or one of a list of sizes, that is not a whole number of at least `least`; `label` says what they are. */
+export function requireWhole(
+  label: string,
+  sizes: Dim | readonly Dim[],
+  least: number,
+  inputs: readonly TensorType[],
+  site: Site,
+): void {
+  const list = typeof sizes === 'object' ? sizes : [sizes];
+  const wrong = list.find((size) => !Number.isInteger(size) || (size as number) < least);
+  if (wrong === undefined) return;
+  const demand = typeof sizes === 'object' ? 'must be whole numbers' : 'must be a whole number';
+  throw shapeError(site, 'SHAPE_ATTRIBUTE', `${label} ${demand} of at least ${least}, got ${wrong}`, inputs);
 }
 
 /** Refuses an input of another number of axes; `layout` says what they are. */

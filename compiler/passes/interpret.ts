@@ -3,8 +3,8 @@ import { describe, type Graph, type Node, type Value } from '../ir/graph.ts';
 import type { NDArray } from '../ir/ndarray.ts';
 
 /**
- * Computes values of `graph` in double precision by its operators' reference implementations: what gradients are judged by, and the
- * arithmetic of constant folding. Only the nodes that `wanted` depends on are run.
+ * Computes values of `graph` in double precision by its operators' reference implementations: what gradients are judged by. Only the
+ * nodes that `wanted` depends on are run.
  *
  * @param feeds arrays for the inputs (or for any other values, which are then not computed); constants need none
  * @returns an array for each value of `wanted`

@@ -1,3 +1,4 @@
+import { exactText } from '../ir/exact-text.ts';
 import type { Graph, Node, Value } from '../ir/graph.ts';
 import type { NDArray } from '../ir/ndarray.ts';
 import { elementCount, sameType } from '../ir/types.ts';
@@ -13,7 +14,7 @@ const largestFold = 1 << 20;
  * 2. Repeat: an element-wise node reads the input of a broadcast in place of its result, where the shape of the outcome stays the same.
  * 3. Neutral: x + 0, x − 0, x · 1, x / 1 become x.
  * 4. Still: a node that only moves elements and leaves type and order as they are becomes its input.
- * 5. Share: a node with the same operator, inputs and attributes as an earlier one becomes that one.
+ * 5. Share: a node with the same operator, inputs (in either order, where they commute) and attributes as an earlier one becomes that one.
  * 6. Dead: a node that no output needs is left out.
  *
  * Repeated while the number of nodes falls.
@@ -91,9 +92,11 @@ function still(node: Node, inputs: readonly Value[]): Value | null {
   return ordered && !starts && !pads ? input : null;
 }
 
+/** Text that equal nodes have in common: small constants count by their values, other inputs by which value they are. */
 function keyOf(node: Node, inputs: readonly Value[]): string {
-  const ids = inputs.map((input) =>
-    input.constant && input.constant.data.length <= 16 ? `c${JSON.stringify([input.type, [...input.constant.data]])}` : input.id,
+  const operands = inputs.map(({ constant, type, id }) =>
+    constant && constant.data.length <= 16 ? exactText([type, [...constant.data]]) : String(id),
   );
-  return JSON.stringify([node.op.name, ids, node.attrs]);
+  if (node.op.properties.commutes) operands.sort();
+  return exactText([node.op.name, operands, node.attrs]);
 }

@@ -74,13 +74,18 @@ export function imageDataset(
   };
 }
 
+/** The largest class index that a file of arrays may have. */
+export const largestClass = 65_535;
+
 /**
  * The arrays of a safetensors file as examples: each array's leading axis is the example. Arrays that are not asked for are left alone.
  *
  * @param inputNames the model's inputs, labels included
- * @throws ARRAYS_INPUT_MISSING, ARRAYS_LENGTHS_DIFFER, DATA_EMPTY and those of {@link readSafetensors}
+ * @param labelName which of them is the class index; null where none is
+ * @throws ARRAYS_INPUT_MISSING, ARRAYS_LENGTHS_DIFFER, DATA_EMPTY, DATA_LABEL (a class index below 0 or above {@link largestClass}) and those of
+ * {@link readSafetensors}
  */
-export function openArrays(path: string, inputNames: readonly string[], labelName = 'label'): Dataset {
+export function openArrays(path: string, inputNames: readonly string[], labelName: string | null = 'label'): Dataset {
   const { tensors } = readSafetensors(path);
   const missing = inputNames.filter((name) => !tensors.has(name));
   if (missing.length > 0) {
@@ -105,11 +110,16 @@ export function openArrays(path: string, inputNames: readonly string[], labelNam
   }
   const [size] = sizes;
   if (size === undefined || size === 0)
-    throw new DdrcError({ code: 'DATA_EMPTY', message: 'the arrays hold no examples', where: path });
+    throw new DdrcError({
+      code: 'DATA_EMPTY',
+      message: 'the arrays hold no examples',
+      where: path,
+      hint: 'give a file whose arrays have examples along their first axis',
+    });
   return {
     size,
     classes: null,
-    labels: labelsOf(arrays.get(labelName)),
+    labels: labelName === null ? null : labelsOf(path, labelName, arrays.get(labelName)),
     batch: async (indices) => Object.fromEntries([...arrays].map(([name, array]) => [name, gatherRows(array, indices)])),
   };
 }
@@ -134,9 +144,19 @@ export function epochOrder(size: number, seed: number | string, epoch: number): 
   return Array.from(permutation(size, random(seed, 'order', epoch)));
 }
 
-function labelsOf(array: TensorData | undefined): Int32Array | null {
+function labelsOf(path: string, name: string, array: TensorData | undefined): Int32Array | null {
   if (array === undefined || array.shape.length !== 1 || !['int64', 'int32', 'uint8'].includes(array.dtype)) return null;
-  return Int32Array.from(array.data as ArrayLike<number | bigint>, Number);
+  const values = array.data as ArrayLike<number | bigint>;
+  const wrong = Array.prototype.findIndex.call(values, (value: number | bigint) => value < 0 || value > largestClass);
+  if (wrong >= 0) {
+    throw new DdrcError({
+      code: 'DATA_LABEL',
+      message: `the array "${name}" has an example of class ${values[wrong]}, and classes are numbered from 0 to ${largestClass} at most`,
+      where: `${path}, example ${wrong}`,
+      hint: 'number the classes from 0 on, without gaps',
+    });
+  }
+  return Int32Array.from(values, Number);
 }
 
 function gatherRows(array: TensorData, indices: readonly number[]): TensorData {

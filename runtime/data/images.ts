@@ -103,6 +103,7 @@ export async function loadImages(listing: Listing, options: LoadOptions): Promis
         message,
         where: listing.root,
         notes: [{ label: 'first', text: bad[0]?.error.message ?? '' }],
+        hint: 'give images in a format that ddrc reads (JPEG, PNG, WebP, GIF, BMP, TIFF, AVIF), whole ones',
       });
     }
   } catch (error) {

@@ -113,7 +113,8 @@ function readFolder(place: string): Folder {
 
 function isFolder(place: string, entry: Dirent): boolean {
   if (!entry.isSymbolicLink()) return entry.isDirectory();
-  return statSync(join(place, entry.name), { throwIfNoEntry: false })?.isDirectory() ?? false;
+  const target = join(place, entry.name);
+  return onDisk(target, () => statSync(target, { throwIfNoEntry: false })?.isDirectory() ?? false);
 }
 
 /** Names of the images below a folder, relative to it, with `/`. A folder that links back to one above it is entered once. */
@@ -127,12 +128,16 @@ function imagesBelow(place: string, other: OtherFiles): string[] {
       else other.add([join(here, name)]);
     }
     for (const name of folders) {
-      const real = realpathSync(join(here, name));
+      const real = realPath(join(here, name));
       if (!above.includes(real)) walk(`${prefix}${name}/`, [...above, real]);
     }
   };
-  walk('', [realpathSync(place)]);
+  walk('', [realPath(place)]);
   return images;
+}
+
+function realPath(path: string): string {
+  return onDisk(path, () => realpathSync(path));
 }
 
 function findRoot(given: string): string {
@@ -245,7 +250,7 @@ function onDisk<T>(path: string, read: () => T): T {
       code: 'DATA_UNREADABLE',
       message: `the data cannot be read (${code})`,
       where,
-      hint: 'check the rights on it',
+      hint: code === 'ELOOP' ? 'it is a link that leads back to itself: remove it' : 'check the rights on it',
       cause,
     });
   }

@@ -58,7 +58,8 @@ const roles: Record<string, SplitRole> = {
 
 /** What a split of this name is for (any case: `TRAIN`, `valid`, `Test`); null for other names, `TEST_SIMPLE` among them. */
 export function splitRole(name: string): SplitRole | null {
-  return roles[name.toLowerCase()] ?? null;
+  const key = name.toLowerCase();
+  return Object.hasOwn(roles, key) ? roles[key] : null;
 }
 
 /** Whether a name can be a split's: a {@link splitRole}, or one with a suffix (`TEST_SIMPLE`, `val-2`). */

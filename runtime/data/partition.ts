@@ -8,10 +8,13 @@ export interface Examples {
   readonly groups: readonly string[];
 }
 
+/** Examples by class. */
+type Counts = Map<number, number>;
+
 interface Unit {
   readonly members: number[];
-  /** Members of each class. */
-  readonly counts: number[];
+  /** Members of each class that has some. */
+  readonly counts: Counts;
   part: number;
 }
 
@@ -25,28 +28,33 @@ interface Unit {
  * @returns the part of each example
  */
 export function partition({ labels, groups }: Examples, fractions: readonly number[], seed: number | string): Uint8Array {
-  const classCount = Math.max(0, ...new Set(Array.from(labels))) + 1;
-  const units = makeUnits(labels, groups, classCount);
-  const totals = sum(units, classCount);
-  const ofClass: Unit[][] = Array.from({ length: classCount }, () => []);
-  for (const unit of units) ofClass[largest(unit.counts)].push(unit);
-  const classOrder = [...ofClass.keys()].sort((a, b) => ofClass[a].length - ofClass[b].length || a - b);
+  const units = makeUnits(labels, groups);
+  const totals: Counts = new Map();
+  const ofClass = new Map<number, Unit[]>();
+  for (const unit of units) {
+    addCounts(totals, unit.counts);
+    const label = largest(unit.counts);
+    if (!ofClass.has(label)) ofClass.set(label, []);
+    ofClass.get(label)!.push(unit);
+  }
+  const classOrder = [...ofClass.keys()].sort((a, b) => ofClass.get(a)!.length - ofClass.get(b)!.length || a - b);
   fractions.forEach((fraction, position) => {
     const part = position + 1;
-    const reached = new Array<number>(classCount).fill(0);
+    const reached: Counts = new Map();
     for (const label of classOrder) {
-      const order = permutation(ofClass[label].length, random(seed, 'split', part, label));
-      const free = Array.from(order, (i) => ofClass[label][i]).filter((unit) => unit.part === 0);
-      const target = fraction * totals[label];
+      const all = ofClass.get(label)!;
+      const order = permutation(all.length, random(seed, 'split', part, label));
+      const free = Array.from(order, (i) => all[i]).filter((unit) => unit.part === 0);
+      const target = fraction * totals.get(label)!;
       let left = free.length;
       for (const unit of free) {
-        if (left < 2 || reached[label] + unit.counts[label] / 2 > target) continue;
+        if (left < 2 || (reached.get(label) ?? 0) + unit.counts.get(label)! / 2 > target) continue;
         take(unit, part, reached);
         left--;
       }
       if (left < 2 || target === 0 || free.some((unit) => unit.part === part)) continue;
       take(
-        free.reduce((a, b) => (b.counts[label] < a.counts[label] ? b : a)),
+        free.reduce((a, b) => (b.counts.get(label)! < a.counts.get(label)! ? b : a)),
         part,
         reached,
       );
@@ -57,28 +65,27 @@ export function partition({ labels, groups }: Examples, fractions: readonly numb
   return parts;
 }
 
-function makeUnits(labels: ArrayLike<number>, groups: readonly string[], classCount: number): Unit[] {
+function makeUnits(labels: ArrayLike<number>, groups: readonly string[]): Unit[] {
   const units = new Map<string, Unit>();
   groups.forEach((group, i) => {
-    if (!units.has(group)) units.set(group, { members: [], counts: new Array<number>(classCount).fill(0), part: 0 });
+    if (!units.has(group)) units.set(group, { members: [], counts: new Map(), part: 0 });
     const unit = units.get(group)!;
     unit.members.push(i);
-    unit.counts[labels[i]]++;
+    addCounts(unit.counts, new Map([[labels[i], 1]]));
   });
   return [...units.values()];
 }
 
-function take(unit: Unit, part: number, reached: number[]): void {
+function take(unit: Unit, part: number, reached: Counts): void {
   unit.part = part;
-  unit.counts.forEach((count, label) => {
-    reached[label] += count;
-  });
+  addCounts(reached, unit.counts);
 }
 
-function sum(units: readonly Unit[], classCount: number): number[] {
-  return Array.from({ length: classCount }, (_, label) => units.reduce((total, { counts }) => total + counts[label], 0));
+function addCounts(to: Counts, counts: Counts): void {
+  for (const [label, count] of counts) to.set(label, (to.get(label) ?? 0) + count);
 }
 
-function largest(counts: readonly number[]): number {
-  return counts.indexOf(Math.max(...counts));
+/** The class with the most members, of several the first. */
+function largest(counts: Counts): number {
+  return [...counts].reduce((a, b) => (b[1] > a[1] || (b[1] === a[1] && b[0] < a[0]) ? b : a))[0];
 }

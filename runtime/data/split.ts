@@ -113,13 +113,14 @@ function divide(listing: Listing, indices: readonly number[], fractions: readonl
     notes.push(`${ungrouped} of ${items.length} images have no group and were split by file.`);
   }
   const labels = items.map(({ label }) => label);
+  const present = new Set(labels);
   // A file that is listed twice stays on one side, and no path begins like this.
   const groups = items.map(({ group, path }) => (group === null ? `\0${path}` : group));
   const sides = partition({ labels, groups }, fractions, seed);
   const parts = [0, ...fractions].map((_, part) => indices.filter((_, i) => sides[i] === part));
   fractions.forEach((_, position) => {
     const missing = listing.classes.filter(
-      (_, c) => labels.includes(c) && !parts[position + 1].some((i) => listing.items[i].label === c),
+      (_, c) => present.has(c) && !parts[position + 1].some((i) => listing.items[i].label === c),
     );
     if (missing.length > 0)
       notes.push(`Too few groups: ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in every part.`);

@@ -26,6 +26,7 @@ export function readTable(file: string): Candidate[] {
         code: 'DATA_CSV',
         message: `the CSV file has a row without a ${path === null ? 'path' : 'label'}`,
         where,
+        hint: 'fill the cell, or remove the row',
       });
     }
     if (withSplit && (split === null || !isSplitName(split))) {

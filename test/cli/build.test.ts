@@ -1,12 +1,13 @@
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../contract/manifest.ts';
 import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
-import { checkout, ddrc, smallModel, temporaryFolder } from './ddrc.ts';
+import { checkout, ddrc, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { violations } from './json-schema.ts';
+import { ddrcInOneProcess } from './one-process.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -20,17 +21,59 @@ writeFileSync(at('broken.ts'), smallModel.replace('units: classes', 'units: clas
 
 const ddrnet = ['build', join(checkout, 'models', 'ddrnet.ts'), '--size', '32', '--classes', 'a,b,c'];
 
+/** All builds but the first, in one process; a process of its own for each would take most of the time. */
+const calls = {
+  again: ['build', 'small.ts', '--out', 'again'],
+  ddrnet: [...ddrnet, '--out', 'ddrnet', '--option', 'channels=4'],
+  bytes: [...ddrnet, '--out', 'bytes', '--option', 'channels=4', '--input', 'uint8', '--opset', '13', '--batch', '2'],
+  ones: ['build', 'small.ts', '--out', 'ones', '--weights', 'ones.safetensors'],
+  seeded: ['build', 'small.ts', '--out', 'seeded', '--seed', '1'],
+  shared: ['build', 'small.ts', '--out', 'shared'],
+  lossless: ['build', 'lossless.ts', '--out', 'shared'],
+  printed: ['build', 'small.ts', '--out', 'printed', '--print-ir', '--explain'],
+  printedStep: ['build', 'small.ts', '--out', 'printed', '--print-ir', 'step'],
+  blocked: ['build', 'small.ts', '--out', 'blocked', '--seed', '1'],
+} as const satisfies Record<string, readonly string[]>;
+const refusals: Record<string, [args: readonly string[], code: 1 | 2, sentence: string]> = {
+  'a mistake in the model': [['broken.ts', '--out', 'never'], 1, 'broken.ts:'],
+  'another number of classes': [
+    ['small.ts', '--out', 'never', '--classes', 'a,b', '--option', 'classes=3'],
+    2,
+    '--classes names 2 classes, but small gives 3 scores',
+  ],
+  'weights that are not there': [['small.ts', '--out', 'never', '--weights', 'no.safetensors'], 1, 'FILE_MISSING'],
+  'weights of another model': [
+    ['small.ts', '--out', 'never', '--option', 'width=8', '--weights', 'ones.safetensors'],
+    1,
+    'CHECKPOINT_MODEL',
+  ],
+  'an output that is a file': [['small.ts', '--out', 'small.ts'], 1, 'OUTPUT_UNWRITABLE'],
+};
+let outcomes: Readonly<Record<keyof typeof calls | (string & {}), Outcome>>;
+
 beforeAll(async () => {
-  for (const args of [
-    ['build', 'small.ts', '--out', 'small'],
-    [...ddrnet, '--out', 'ddrnet', '--option', 'channels=4'],
-  ]) {
-    expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0, stderr: '' });
+  expect(await ddrc(['build', 'small.ts', '--out', 'small'], { cwd: folder })).toMatchObject({ code: 0, stderr: '' });
+  const { tensors } = readSafetensors(at('small', 'initial.safetensors'));
+  const ones = [...tensors].map(
+    ([name, tensor]) => [name, { ...tensor, data: new Float32Array(tensor.data.length).fill(1) }] as const,
+  );
+  writeFileSync(at('ones.safetensors'), serializeSafetensors(new Map(ones)));
+  mkdirSync(at('shared'));
+  writeFileSync(at('shared', 'notes.txt'), 'mine');
+  cpSync(at('small'), at('blocked'), { recursive: true });
+  // A folder of the name of the first file that is put into its place.
+  rmSync(at('blocked', 'model.onnx'));
+  mkdirSync(at('blocked', 'model.onnx', 'inside'), { recursive: true });
+  const all = { ...calls, ...Object.fromEntries(Object.entries(refusals).map(([name, [args]]) => [name, ['build', ...args]])) };
+  const results = await ddrcInOneProcess(Object.values(all), folder);
+  outcomes = Object.fromEntries(Object.keys(all).map((name, i) => [name, results[i]])) as typeof outcomes;
+  for (const name of Object.keys(calls)) {
+    if (name !== 'blocked') expect(outcomes[name], name).toMatchObject({ code: 0, stderr: '' });
   }
 });
 
 describe('ddrc build', () => {
-  it('writes the files and says so', async () => {
+  it('writes the files and says so', () => {
     expect(readdirSync(at('small')).sort()).toEqual([
       'eval.onnx',
       'grad.onnx',
@@ -39,11 +82,9 @@ describe('ddrc build', () => {
       'model.onnx',
       'step.onnx',
     ]);
-    const { code, stdout } = await ddrc(['build', 'small.ts', '--out', 'again'], { cwd: folder });
-    expect(code).toBe(0);
     for (const name of readdirSync(at('small'))) {
-      expect(stdout).toContain(name);
-      // The same input gives the same bytes.
+      expect(outcomes.again.stdout).toContain(name);
+      // The same input gives the same bytes, in another process.
       expect(read('again', name).equals(read('small', name)), name).toBe(true);
     }
   });
@@ -111,8 +152,6 @@ describe('ddrc build', () => {
       options: { classes: 3, channels: 4, size: 32 },
     });
     expect(manifest.preprocessing).toMatchObject([{ input: 'image', size: [3, 32, 32] }]);
-    const args = [...ddrnet, '--out', 'bytes', '--option', 'channels=4', '--input', 'uint8', '--opset', '13', '--batch', '2'];
-    expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0, stderr: '' });
     const bytes = manifestOf('bytes');
     expect(bytes.opset).toBe(13);
     expect(bytes.files['model.onnx'].inputs).toEqual([{ name: 'image', dtype: 'uint8', shape: [2, 32, 32, 3], role: 'data' }]);
@@ -131,14 +170,6 @@ describe('ddrc build', () => {
   });
 
   it('takes given weights in place of the initial ones, and a seed', async () => {
-    const { tensors } = readSafetensors(at('small', 'initial.safetensors'));
-    const ones = new Map(
-      [...tensors].map(([name, tensor]) => [name, { ...tensor, data: new Float32Array(tensor.data.length).fill(1) }]),
-    );
-    writeFileSync(at('ones.safetensors'), serializeSafetensors(ones));
-    expect(await ddrc(['build', 'small.ts', '--out', 'ones', '--weights', 'ones.safetensors'], { cwd: folder })).toMatchObject({
-      code: 0,
-    });
     const session = await InferenceSession.create(at('ones', 'model.onnx'));
     const { logits } = await session.run({ x: new Tensor('float32', new Float32Array(8).fill(2), [1, 8]) });
     // 16 hidden units of 8·2 + 1, and one bias more.
@@ -146,60 +177,37 @@ describe('ddrc build', () => {
     expect(readSafetensors(at('ones', 'initial.safetensors')).tensors.get('head.bias')!.data).toEqual(
       new Float32Array(3).fill(1),
     );
-    await ddrc(['build', 'small.ts', '--out', 'seeded', '--seed', '1'], { cwd: folder });
     expect(read('seeded', 'initial.safetensors').equals(read('small', 'initial.safetensors'))).toBe(false);
     expect(read('seeded', 'step.onnx').equals(read('small', 'step.onnx'))).toBe(true);
   });
 
-  it('of a model without a loss is inference only, and removes what an earlier build left', async () => {
-    await ddrc(['build', 'small.ts', '--out', 'shared'], { cwd: folder });
-    writeFileSync(at('shared', 'notes.txt'), 'mine');
-    expect(await ddrc(['build', 'lossless.ts', '--out', 'shared'], { cwd: folder })).toMatchObject({ code: 0 });
+  it('of a model without a loss is inference only, and removes what an earlier build left', () => {
+    expect(outcomes.shared.stdout).toContain('step.onnx');
     expect(readdirSync(at('shared')).sort()).toEqual(['initial.safetensors', 'manifest.json', 'model.onnx', 'notes.txt']);
     expect(violations(schema, manifestOf('shared'))).toEqual([]);
   });
 
-  it('prints the graph and the lowerings', async () => {
-    const { stdout } = await ddrc(['build', 'small.ts', '--out', 'printed', '--print-ir', '--explain'], { cwd: folder });
+  it('prints the graph and the lowerings', () => {
+    const { stdout } = outcomes.printed;
     expect(stdout).toContain('%1 float32[N,16] = relu(%0)  // hidden\n');
     expect(stdout).toMatch(/^step\.onnx +relu +standard +1 +hidden$/m);
-    const step = await ddrc(['build', 'small.ts', '--out', 'printed', '--print-ir', 'step'], { cwd: folder });
-    expect(step.stdout).toContain('return parameters_out = ');
+    expect(outcomes.printedStep.stdout).toContain('return parameters_out = ');
   });
 
-  it.each([
-    ['a mistake in the model', ['broken.ts', '--out', 'never'], 1, ''],
-    [
-      'another number of classes',
-      ['small.ts', '--out', 'never', '--classes', 'a,b', '--option', 'classes=3'],
-      2,
-      '--classes names 2 classes, but small gives 3 scores',
-    ],
-    ['weights that are not there', ['small.ts', '--out', 'never', '--weights', 'no.safetensors'], 1, 'FILE_MISSING'],
-    [
-      'weights of another model',
-      ['small.ts', '--out', 'never', '--option', 'width=8', '--weights', join('small', 'initial.safetensors')],
-      1,
-      'CHECKPOINT_MODEL',
-    ],
-    ['an output that is a file', ['small.ts', '--out', 'small.ts'], 1, 'OUTPUT_UNWRITABLE'],
-  ])('leaves nothing behind after %s', async (_, args, code, sentence) => {
-    const outcome = await ddrc(['build', ...args], { cwd: folder });
+  it.each(Object.entries(refusals))('leaves nothing behind after %s', (name, [, code, sentence]) => {
+    const outcome = outcomes[name];
     expect([outcome.code, outcome.stdout]).toEqual([code, '']);
     expect(outcome.stderr).toContain(sentence);
     expect(existsSync(at('never'))).toBe(false);
     expect(read('small.ts').toString()).toBe(smallModel);
   });
 
-  it('leaves an earlier build alone where a file cannot take its place', async () => {
-    await ddrc(['build', 'small.ts', '--out', 'blocked'], { cwd: folder });
-    const before = read('blocked', 'manifest.json');
-    // A folder of the name of the first file that is put into its place.
-    mkdirSync(at('second', 'model.onnx', 'inside'), { recursive: true });
-    const outcome = await ddrc(['build', 'small.ts', '--out', 'second'], { cwd: folder });
-    expect(outcome.code).toBe(1);
-    expect(outcome.stderr).toMatch(/^OUTPUT_UNWRITABLE/);
-    expect(readdirSync(at('second'))).toEqual(['model.onnx']);
-    expect(read('blocked', 'manifest.json').equals(before)).toBe(true);
+  it('leaves an earlier build alone where a file cannot take its place', () => {
+    expect(outcomes.blocked.code).toBe(1);
+    expect(outcomes.blocked.stderr).toMatch(/^OUTPUT_UNWRITABLE/);
+    expect(readdirSync(at('blocked')).sort()).toEqual(readdirSync(at('small')).sort());
+    for (const name of readdirSync(at('small'))) {
+      if (name !== 'model.onnx') expect(read('blocked', name).equals(read('small', name)), name).toBe(true);
+    }
   });
 });

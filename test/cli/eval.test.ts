@@ -11,9 +11,51 @@ import { pictureFolder } from './picture-folder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
-const measure = (...args: string[]) => ddrc(['eval', ...args, '--cache', 'none'], { cwd: folder });
-/** The report of an accuracy, precision and so on that its confusion matrix gives. */
+/** The report that `--json` prints. */
 const json = (outcome: Outcome): Report => JSON.parse(outcome.stdout);
+
+const zeros = (...shape: number[]): TensorData => ({
+  dtype: 'float32',
+  shape,
+  data: new Float32Array(shape.reduce((a, b) => a * b)),
+});
+
+/** All measurements, in one process; a process of its own for each would take most of the time. */
+const calls = {
+  named: ['run', '--data', 'data', '--split', 'test', '--json'],
+  unnamed: ['run', '--data', 'data', '--json'],
+  own: ['run', '--json'],
+  file: [join('run', 'model.onnx'), '--data', 'data', '--json', '--batch', '5'],
+  right: ['run', '--data', at('data', 'TEST'), '--json'],
+  mixed: ['run', '--data', 'mixed', '--json'],
+  arrays: ['built', '--data', 'arrays.safetensors', '--json'],
+  all: ['run', '--data', 'data', '--split', 'all'],
+  test: ['run', '--data', 'data'],
+  skipping: ['run', '--data', 'damaged', '--on-bad-image', 'skip', '--json'],
+} as const satisfies Record<string, readonly string[]>;
+const refusals: Record<string, [args: string[], code: 1 | 2, error: string, sentence: string]> = {
+  'classes that the model does not know': [
+    ['run', '--data', 'cats'],
+    1,
+    'DATA_CLASSES_DIFFER',
+    'the data has the class "cat", which the model does not know',
+  ],
+  'a split that is not there': [
+    ['run', '--data', 'data', '--split', 'val'],
+    1,
+    'DATA_SPLIT_UNKNOWN',
+    'the data has no split "val"',
+  ],
+  'data that are not there': [['run', '--data', 'nowhere'], 1, 'DATA_MISSING', 'no file or folder "nowhere"'],
+  'a file that is no ONNX model': [[join('run', 'config.json'), '--data', 'data'], 1, 'ONNX_INVALID', 'config.json'],
+  'a truncated model': [['cut.onnx', '--data', 'data'], 1, 'ONNX_INVALID', 'cut.onnx'],
+  'a model that is not there': [['gone', '--data', 'data'], 1, 'FILE_MISSING', 'gone does not exist'],
+  'a run without a finished epoch': [['young'], 1, 'FILE_MISSING', 'the run in young has no model.onnx yet'],
+  'a bad image': [['run', '--data', 'damaged'], 1, 'IMAGE_DAMAGED', 'cut.png'],
+  'a model without data to measure it on': [[join('run', 'model.onnx')], 2, 'USAGE', 'give --data'],
+  'a device that nobody knows': [['run', '--device', 'gpu'], 2, 'PROVIDER_UNKNOWN', "there is no device 'gpu'"],
+};
+let outcomes: Readonly<Record<keyof typeof calls | (string & {}), Outcome>>;
 
 beforeAll(async () => {
   const classes = ['red', 'green', 'blue'];
@@ -50,69 +92,80 @@ beforeAll(async () => {
     ...settings,
   ];
   expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+
+  // Weights that are all zero but for one bias: every example is taken for class 1.
+  const weights = {
+    'hidden.fc.weight': zeros(16, 8),
+    'hidden.fc.bias': zeros(16),
+    'head.weight': zeros(3, 16),
+    'head.bias': { ...zeros(3), data: Float32Array.of(0, 1, 0) },
+  };
+  const label: TensorData = { dtype: 'int64', shape: [5], data: BigInt64Array.of(0n, 1n, 1n, 2n, 1n) };
+  const save = (name: string, tensors: Record<string, TensorData>) =>
+    writeFileSync(at(name), serializeSafetensors(new Map(Object.entries(tensors))));
+  writeFileSync(at('small.ts'), smallModel);
+  save('weights.safetensors', weights);
+  save('arrays.safetensors', { x: zeros(5, 8), label });
+
+  await pictureFolder(at('cats'), { each: 1 });
+  cpSync(at('cats', 'red'), at('cats', 'cat'), { recursive: true });
+  await pictureFolder(at('damaged'), { each: 2 });
+  const picture = readFileSync(at('damaged', 'red', '000.png'));
+  writeFileSync(at('damaged', 'red', 'cut.png'), picture.subarray(0, picture.length / 2));
+  const bytes = readFileSync(at('run', 'model.onnx'));
+  writeFileSync(at('cut.onnx'), bytes.subarray(0, bytes.length / 2));
+  cpSync(at('run'), at('young'), { recursive: true });
+  rmSync(at('young', 'model.onnx'));
+
+  const all = { ...calls, ...Object.fromEntries(Object.entries(refusals).map(([name, [args]]) => [name, args])) };
+  const [built, ...results] = await ddrcInOneProcess(
+    [
+      ['build', 'small.ts', '--out', 'built', '--weights', 'weights.safetensors'],
+      ...Object.values(all).map((args) => ['eval', ...args, '--cache', 'none']),
+    ],
+    folder,
+  );
+  expect(built).toMatchObject({ code: 0 });
+  outcomes = Object.fromEntries(Object.keys(all).map((name, i) => [name, results[i]])) as typeof outcomes;
 });
 
 describe('ddrc eval', () => {
-  it('finds on the test split what the training found', async () => {
-    const outcome = await measure('run', '--data', 'data', '--split', 'test', '--json');
-    expect(outcome).toMatchObject({ code: 0 });
+  it('finds on the test split what the training found', () => {
+    expect(outcomes.named).toMatchObject({ code: 0 });
     const { test } = readLines(at('run', 'metrics.jsonl')).at(-1) as { test: Report & { loss: number } };
     const { loss, ...expected } = test;
-    expect(json(outcome)).toEqual(expected);
-    expect(outcome.stdout.trimEnd()).not.toContain('\n');
+    expect(json(outcomes.named)).toEqual(expected);
+    expect(outcomes.named.stdout.trimEnd()).not.toContain('\n');
     // The test split is what it takes by itself, and where no data are named, those of the run.
-    expect(json(await measure('run', '--data', 'data', '--json'))).toEqual(expected);
-    expect(json(await measure('run', '--json'))).toEqual(expected);
-    expect(json(await measure(join('run', 'model.onnx'), '--data', 'data', '--json', '--batch', '5'))).toEqual(expected);
+    expect(json(outcomes.unnamed)).toEqual(expected);
+    expect(json(outcomes.own)).toEqual(expected);
+    expect(json(outcomes.file)).toEqual(expected);
   });
 
-  it('counts each mistake where it belongs', async () => {
-    const right = json(await measure('run', '--data', at('data', 'TEST'), '--json'));
-    const { images, accuracy, confusion, classes } = json(await measure('run', '--data', 'mixed', '--json'));
+  it('counts each mistake where it belongs', () => {
+    const { images, accuracy, confusion, classes, names } = json(outcomes.mixed);
     // The network that the colours trained has no mistakes of its own; see the first test for what it really does.
-    expect(right.confusion).toEqual([
+    expect(json(outcomes.right).confusion).toEqual([
       [6, 0, 0],
       [0, 6, 0],
       [0, 0, 6],
     ]);
-    expect([images, confusion]).toEqual([
+    expect([images, confusion, names]).toEqual([
       20,
       [
         [6, 0, 2],
         [0, 6, 0],
         [0, 0, 6],
       ],
+      ['blue', 'green', 'red'],
     ]);
     expect(accuracy).toBeCloseTo(18 / 20, 12);
     expect(classes.blue).toMatchObject({ precision: 1, recall: 6 / 8, support: 8 });
     expect(classes.red).toMatchObject({ precision: 6 / 8, recall: 1, support: 6 });
   });
 
-  it('measures a model of arrays on a safetensors file', async () => {
-    writeFileSync(at('small.ts'), smallModel);
-    // Weights that are all zero but for one bias: every example is taken for class 1.
-    const zeros = (...shape: number[]): TensorData => ({
-      dtype: 'float32',
-      shape,
-      data: new Float32Array(shape.reduce((a, b) => a * b)),
-    });
-    const bias: TensorData = { dtype: 'float32', shape: [3], data: Float32Array.of(0, 1, 0) };
-    const weights = {
-      'hidden.fc.weight': zeros(16, 8),
-      'hidden.fc.bias': zeros(16),
-      'head.weight': zeros(3, 16),
-      'head.bias': bias,
-    };
-    writeFileSync(at('weights.safetensors'), serializeSafetensors(new Map(Object.entries(weights))));
-    const label: TensorData = { dtype: 'int64', shape: [5], data: BigInt64Array.of(0n, 1n, 1n, 2n, 1n) };
-    const arrays = new Map<string, TensorData>([
-      ['x', zeros(5, 8)],
-      ['label', label],
-    ]);
-    writeFileSync(at('arrays.safetensors'), serializeSafetensors(arrays));
-    const args = ['build', 'small.ts', '--out', 'built', '--weights', 'weights.safetensors'];
-    expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
-    const { images, accuracy, confusion } = json(await measure('built', '--data', 'arrays.safetensors', '--json'));
+  it('measures a model of arrays on a safetensors file', () => {
+    const { images, accuracy, confusion } = json(outcomes.arrays);
     expect([images, accuracy, confusion]).toEqual([
       5,
       3 / 5,
@@ -124,66 +177,24 @@ describe('ddrc eval', () => {
     ]);
   });
 
-  it('prints a table, of one split or of all', async () => {
-    const { stdout } = await measure('run', '--data', 'data', '--split', 'all');
-    expect(stdout).toMatch(/^66 images, data\nclass +precision/);
-    expect(stdout).toMatch(/accuracy [\d.]+ % \(\d+ of 66\)\n$/);
-    expect((await measure('run', '--data', 'data')).stdout).toMatch(/^18 images, TEST of data\n/);
+  it('prints a table, of one split or of all', () => {
+    expect(outcomes.all.stdout).toMatch(/^66 images, data\nclass +precision/);
+    expect(outcomes.all.stdout).toMatch(/accuracy [\d.]+ % \(\d+ of 66\)\n$/);
+    expect(outcomes.test.stdout).toMatch(/^18 images, TEST of data\n/);
   });
 
-  describe('refuses', () => {
-    const refusals: Record<string, [args: string[], code: 1 | 2, error: string, sentence: string]> = {
-      'classes that the model does not know': [
-        ['run', '--data', 'cats'],
-        1,
-        'DATA_CLASSES_DIFFER',
-        'the data has the class "cat", which the model does not know',
-      ],
-      'a split that is not there': [
-        ['run', '--data', 'data', '--split', 'val'],
-        1,
-        'DATA_SPLIT_UNKNOWN',
-        'the data has no split "val"',
-      ],
-      'data that are not there': [['run', '--data', 'nowhere'], 1, 'DATA_MISSING', 'no file or folder "nowhere"'],
-      'a file that is no ONNX model': [[join('run', 'config.json'), '--data', 'data'], 1, 'ONNX_INVALID', 'config.json'],
-      'a truncated model': [['cut.onnx', '--data', 'data'], 1, 'ONNX_INVALID', 'cut.onnx'],
-      'a model that is not there': [['gone', '--data', 'data'], 1, 'FILE_MISSING', 'gone does not exist'],
-      'a run without a finished epoch': [['young'], 1, 'FILE_MISSING', 'the run in young has no model.onnx yet'],
-      'a bad image': [['run', '--data', 'damaged'], 1, 'IMAGE_DAMAGED', 'cut.png'],
-      'a model without data to measure it on': [[join('run', 'model.onnx')], 2, 'USAGE', 'give --data'],
-      'a device that nobody knows': [['run', '--device', 'gpu'], 1, 'PROVIDER_UNKNOWN', "there is no device 'gpu'"],
-    };
-    let outcomes: Map<string, Outcome>;
-    beforeAll(async () => {
-      await pictureFolder(at('cats'), { each: 1 });
-      cpSync(at('cats', 'red'), at('cats', 'cat'), { recursive: true });
-      await pictureFolder(at('damaged'), { each: 2 });
-      const picture = readFileSync(at('damaged', 'red', '000.png'));
-      writeFileSync(at('damaged', 'red', 'cut.png'), picture.subarray(0, picture.length / 2));
-      const bytes = readFileSync(at('run', 'model.onnx'));
-      writeFileSync(at('cut.onnx'), bytes.subarray(0, bytes.length / 2));
-      cpSync(at('run'), at('young'), { recursive: true });
-      rmSync(at('young', 'model.onnx'));
-      const calls = Object.values(refusals).map(([args]) => ['eval', ...args, '--cache', 'none']);
-      const results = await ddrcInOneProcess(calls, folder);
-      outcomes = new Map(Object.keys(refusals).map((name, i) => [name, results[i]]));
-    });
-
-    it.each(Object.keys(refusals))('%s', (name) => {
-      const [, code, error, sentence] = refusals[name];
-      const outcome = outcomes.get(name)!;
-      expect([outcome.code, outcome.stdout]).toEqual([code, '']);
-      expect(outcome.stderr).toMatch(new RegExp(`^${error} {2}`, 'm'));
-      expect(outcome.stderr).toContain(sentence);
-      expect(outcome.stderr).not.toMatch(/^ +at .*:\d+:\d+/m);
-    });
-  });
-
-  it('leaves a bad image out where it is told to, and says which', async () => {
-    const outcome = await measure('run', '--data', 'damaged', '--on-bad-image', 'skip', '--json');
-    expect(outcome.stderr).toMatch(/left out: .*cut\.png/);
-    expect(json(outcome).images).toBe(4);
+  it('leaves a bad image out where it is told to, and says which', () => {
+    expect(outcomes.skipping.stderr).toMatch(/left out: .*cut\.png/);
+    expect(json(outcomes.skipping).images).toBe(4);
     expect(existsSync(at('run', 'train.lock'))).toBe(false);
+  });
+
+  it.each(Object.keys(refusals))('refuses %s', (name) => {
+    const [, code, error, sentence] = refusals[name];
+    const outcome = outcomes[name];
+    expect([outcome.code, outcome.stdout]).toEqual([code, '']);
+    expect(outcome.stderr).toMatch(new RegExp(`^${error} {2}`, 'm'));
+    expect(outcome.stderr).toContain(sentence);
+    expect(outcome.stderr).not.toMatch(/^ +at .*:\d+:\d+/m);
   });
 });

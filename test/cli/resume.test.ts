@@ -1,19 +1,19 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, cpSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
-import { openRun } from '../../runtime/runfolder.ts';
+import { openRun, type Run } from '../../runtime/runfolder.ts';
 import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
-// A copy, because a test changes it.
+// A copy, because tests change it.
 const model = at('net.ts');
-const settings = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--batch', '4', '--epochs', '16'];
+const settings = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--batch', '4', '--epochs', '12'];
 const start = ['train', 'net.ts', '--data', 'data', '--device', 'cpu', '--cache', 'none', ...settings];
-const resume = (run: string, ...more: string[]) => ddrc(['train', '--resume', run, '--cache', 'none', ...more], { cwd: folder });
 
 /** Runs a command and sends it signals, each when a line of its stderr matches. */
 function interrupted(
@@ -54,21 +54,25 @@ beforeAll(async () => {
 
 describe('a run that is stopped and resumed', () => {
   it('ends as one that was not, byte for byte: Ctrl-C, then kill -9, then to the end', async () => {
-    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 3\/16 /m, 'SIGINT']]);
+    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 2\/12 /m, 'SIGINT']]);
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toContain('stopping after this step');
-    expect(stopped.stdout).toMatch(/^stopped after \d+ of 16 epochs; go on with\n {2}npx ddrc train --resume stopped\n$/);
+    expect(stopped.stdout).toMatch(/^stopped after \d+ of 12 epochs; go on with\n {2}npx ddrc train --resume stopped\n$/);
     const done = Number(/after (\d+) of/.exec(stopped.stdout)![1]);
-    expect(done).toBeGreaterThanOrEqual(3);
-    expect(done).toBeLessThan(16);
+    expect(done).toBeGreaterThanOrEqual(2);
+    expect(done).toBeLessThan(12);
     expect(existsSync(at('stopped', 'train.lock'))).toBe(false);
+    cpSync(at('stopped'), at('base'), { recursive: true });
 
     const again = ['train', '--resume', 'stopped', '--cache', 'none'];
-    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 4, 14)}/16 `, 'm'), 'SIGKILL']]);
+    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 2, 11)}/12 `, 'm'), 'SIGKILL']]);
     expect(killed.code).toBe(-1);
-    expect(readLines(at('stopped', 'metrics.jsonl')).length).toBeLessThan(17);
+    expect(readLines(at('stopped', 'metrics.jsonl')).length).toBeLessThan(13);
 
-    expect(await resume('stopped')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^8 test examples/) });
+    // A comment in the model file changes nothing.
+    appendFileSync(model, '// read again\n');
+    const resumed = await ddrc(again, { cwd: folder });
+    expect(resumed).toMatchObject({ code: 0, stdout: expect.stringMatching(/^8 test examples/) });
     expect(remains('stopped')).toEqual(remains('whole'));
   });
 
@@ -76,92 +80,131 @@ describe('a run that is stopped and resumed', () => {
     const { code } = await interrupted([...start, '--run', 'early'], [[/^run +early/m, 'SIGTERM']]);
     expect(code).toBe(130);
     // Stopped while it read the images: nothing is left. Stopped later: it goes on.
-    if (existsSync(at('early'))) expect(await resume('early')).toMatchObject({ code: 0 });
-    else expect(await ddrc([...start, '--run', 'early'], { cwd: folder })).toMatchObject({ code: 0 });
+    const again = existsSync(at('early')) ? ['train', '--resume', 'early', '--cache', 'none'] : [...start, '--run', 'early'];
+    expect(await ddrc(again, { cwd: folder })).toMatchObject({ code: 0 });
     expect(remains('early')).toEqual(remains('whole'));
   });
 
   it('says so where it is complete, and changes nothing', async () => {
     const before = remains('whole');
-    const { code, stdout, stderr } = await resume('whole');
-    expect([code, stderr]).toEqual([0, 'the run in whole is complete: 16 of 16 epochs\n']);
+    const calls = [[], ['--json']].map((more) => ['train', '--resume', 'whole', '--cache', 'none', ...more]);
+    const [{ code, stdout, stderr }, asJson] = await ddrcInOneProcess(calls, folder);
+    expect([code, stderr]).toEqual([0, 'the run in whole is complete: 12 of 12 epochs\n']);
     expect(stdout).toMatch(/^8 test examples, weights of epoch \d+/);
     expect(stdout).toContain('macro mean');
     expect(remains('whole')).toEqual(before);
-    const json = JSON.parse((await resume('whole', '--json')).stdout);
-    const [{ bestEpoch }] = [json];
-    expect(json).toMatchObject({ stopped: false, epochs: 16, test: (before.lines.at(-1) as { test: object }).test });
-    expect((before.lines[bestEpoch - 1] as unknown as { val: { loss: number } }).val.loss).toBe(json.bestLoss);
+    const json = JSON.parse(asJson.stdout);
+    expect(json).toMatchObject({ stopped: false, epochs: 12, test: (before.lines.at(-1) as { test: object }).test });
+    expect((before.lines[json.bestEpoch - 1] as unknown as { val: { loss: number } }).val.loss).toBe(json.bestLoss);
   });
 });
 
 describe('a run cannot be resumed', () => {
-  /** A run that was stopped after its first epoch. */
-  const stopped = async (name: string) => {
-    const { code } = await interrupted([...start, '--run', name], [[/^epoch 1\/16 /m, 'SIGINT']]);
-    expect(code).toBe(130);
+  /** What becomes of a copy of the run that was stopped. */
+  const ruin: Record<string, [ruin: (run: string) => void, error: string, sentence: RegExp]> = {
+    'with another model': [
+      (run) => configure(run, (config) => ({ ...config, modelFile: '../relu.ts' })),
+      'RESUME_DIFFERS',
+      /the model is not the one that the run was started with: .*relu\.ts compiles to another/,
+    ],
+    'with the same model of other names': [
+      (run) => configure(run, (config) => ({ ...config, modelFile: '../names.ts' })),
+      'RESUME_DIFFERS',
+      /names\.ts compiles to another/,
+    ],
+    'with other data': [
+      (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), path: '../more' } })),
+      'RESUME_DIFFERS',
+      /the data are not those that the run was started with/,
+    ],
+    'from a checkpoint with a flipped bit': [
+      (run) => change(run, 'last.safetensors', (bytes) => bytes.map((byte, i) => byte ^ (i === bytes.length - 1000 ? 4 : 0))),
+      'CHECKPOINT_DAMAGED',
+      /last\.safetensors is damaged: its bytes do not have the checksum/,
+    ],
+    'from a checkpoint that does not say how far it is': [
+      (run) =>
+        change(run, 'last.safetensors', (bytes) => Buffer.from(replaced(bytes, '"progress":"{', '"progress":"['), 'latin1')),
+      'CHECKPOINT_DAMAGED',
+      /last\.safetensors is damaged/,
+    ],
+    'from a truncated checkpoint': [
+      (run) => change(run, 'last.safetensors', (bytes) => bytes.subarray(0, bytes.length - 7)),
+      'SAFETENSORS_TRUNCATED',
+      /last\.safetensors/,
+    ],
+    'without settings in its config.json': [
+      (run) => writeFileSync(at(run, 'config.json'), '{"version": 1, "model": "ddrnet"}'),
+      'RUN_INVALID',
+      /has no usable "options"/,
+    ],
+    'without data in its config.json': [
+      (run) => configure(run, (config) => ({ ...config, data: {} })),
+      'RUN_INVALID',
+      /has no usable "data\.path"/,
+    ],
+    'with a number for a part of the data': [
+      (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), val: 0.2 } })),
+      'RUN_INVALID',
+      /has no usable "data\.val"/,
+    ],
+    'without the counts of the examples': [
+      (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), examples: null } })),
+      'RUN_INVALID',
+      /has no usable "data\.examples"/,
+    ],
+    'on a device that nobody knows': [
+      (run) => configure(run, (config) => ({ ...config, provider: 'abacus' })),
+      'RUN_INVALID',
+      /has no usable "provider"/,
+    ],
+    'while another process trains into it': [
+      (run) => locks.push(openRun(at(run), { lock: true })),
+      'RUN_LOCKED',
+      new RegExp(`process ${process.pid} is training into`),
+    ],
   };
-  const refused = async (run: string, error: string, sentence: RegExp) => {
-    const { code, stdout, stderr } = await resume(run);
+  const locks: Run[] = [];
+  const names = Object.keys(ruin);
+  const runOf = (name: string) => `ruined-${names.indexOf(name)}`;
+  const change = (run: string, file: string, edit: (bytes: Buffer) => Uint8Array) =>
+    writeFileSync(at(run, file), edit(readFileSync(at(run, file))));
+  const configure = (run: string, edit: (config: Record<string, unknown>) => object) =>
+    change(run, 'config.json', (bytes) => Buffer.from(JSON.stringify(edit(JSON.parse(bytes.toString())))));
+  const replaced = (bytes: Buffer, from: string, to: string) => {
+    expect(bytes.includes(from)).toBe(true);
+    return bytes.toString('latin1').replace(from, to);
+  };
+  let before: Map<string, string>;
+  let outcomes: readonly Outcome[];
+  const contents = (run: string) =>
+    readdirSync(at(run))
+      .map((name) => readFileSync(at(run, name)).toString('base64'))
+      .join();
+
+  beforeAll(async () => {
+    const text = readFileSync(model, 'utf8');
+    writeFileSync(at('relu.ts'), text.replaceAll('tanh(', 'relu('));
+    writeFileSync(at('names.ts'), text.replaceAll("'glfeb'", "'glf'"));
+    cpSync(at('data'), at('more'), { recursive: true });
+    cpSync(at('data', 'TRAIN', 'red', '000.png'), at('more', 'TRAIN', 'red', 'zzz.png'));
+    for (const name of names) {
+      cpSync(at('base'), at(runOf(name)), { recursive: true });
+      ruin[name][0](runOf(name));
+    }
+    before = new Map(names.map((name) => [name, contents(runOf(name))]));
+    const calls = names.map((name) => ['train', '--resume', runOf(name), '--cache', 'none']);
+    outcomes = await ddrcInOneProcess(calls, folder);
+    for (const { release } of locks) release();
+  });
+
+  it.each(names)('%s', (name) => {
+    const { code, stdout, stderr } = outcomes[names.indexOf(name)];
+    const [, error, sentence] = ruin[name];
     expect([code, stdout]).toEqual([1, '']);
     expect(stderr).toMatch(new RegExp(`^${error} {2}`, 'm'));
     expect(stderr).toMatch(sentence);
-    expect(existsSync(at(run, 'train.lock'))).toBe(false);
-  };
-
-  beforeAll(() => stopped('base'));
-  const copy = (name: string) => cpSync(at('base'), at(name), { recursive: true });
-
-  it('with another model', async () => {
-    const text = readFileSync(model, 'utf8');
-    writeFileSync(model, text.replaceAll('tanh(', 'relu('));
-    await refused(
-      'base',
-      'RESUME_DIFFERS',
-      /the model is not the one that the run was started with: .*net\.ts compiles to another/,
-    );
-    writeFileSync(model, text.replaceAll("'glfeb'", "'glf'"));
-    await refused('base', 'RESUME_DIFFERS', /net\.ts compiles to another/);
-    // A comment changes nothing.
-    writeFileSync(model, text);
-    appendFileSync(model, '// read again\n');
-    copy('commented');
-    expect(await resume('commented')).toMatchObject({ code: 0 });
-    writeFileSync(model, text);
-    expect(remains('commented')).toEqual(remains('whole'));
-  });
-
-  it('with other data', async () => {
-    const added = at('data', 'TRAIN', 'red', 'zzz.png');
-    cpSync(at('data', 'TRAIN', 'red', '000.png'), added);
-    await refused('base', 'RESUME_DIFFERS', /the data are not those that the run was started with/);
-    rmSync(added);
-  });
-
-  it('from a damaged checkpoint', async () => {
-    const bytes = readFileSync(at('base', 'last.safetensors'));
-    copy('flipped');
-    const flipped = Buffer.from(bytes);
-    flipped[bytes.length - 1000] ^= 4;
-    writeFileSync(at('flipped', 'last.safetensors'), flipped);
-    await refused('flipped', 'CHECKPOINT_DAMAGED', /last\.safetensors is damaged: its bytes do not have the checksum/);
-    writeFileSync(at('flipped', 'last.safetensors'), bytes.subarray(0, bytes.length - 7));
-    await refused('flipped', 'SAFETENSORS_TRUNCATED', /last\.safetensors/);
-    expect(readFileSync(at('flipped', 'last.safetensors')).length).toBe(bytes.length - 7);
-  });
-
-  it('without a usable config.json', async () => {
-    copy('configless');
-    writeFileSync(at('configless', 'config.json'), '{"version": 1, "model": "ddrnet"}');
-    await refused('configless', 'RUN_INVALID', /has no usable "options"/);
-  });
-
-  it('while another process trains into it', async () => {
-    copy('locked');
-    const { release } = openRun(at('locked'), { lock: true });
-    const { code, stderr } = await resume('locked');
-    release();
-    expect(code).toBe(1);
-    expect(stderr).toContain(`RUN_LOCKED  process ${process.pid} is training into ${at('locked')}`);
+    expect(existsSync(at(runOf(name), 'train.lock'))).toBe(false);
+    if (error !== 'RUN_LOCKED') expect(contents(runOf(name))).toBe(before.get(name));
   });
 });

@@ -130,6 +130,28 @@ export function checkGradient(op: OpDefinition, sample: Sample): string[] {
   return problems;
 }
 
+/**
+ * Judges an operator that claims the gradient zero: on both sides of a sample, `STEPS[0]` away in one element of a float input, every output must be
+ * the same, of whatever element type. Of a long input, elements at even distances are tried. An empty answer means that it is right.
+ */
+export function checkZeroGradient(op: OpDefinition, sample: Sample): string[] {
+  const [step] = STEPS;
+  const problems: string[] = [];
+  sample.inputs.forEach((input, i) => {
+    if (input.dtype !== 'float32') return;
+    for (let k = 0; k < input.data.length; k += Math.ceil(input.data.length / 32)) {
+      const at = (move: number) => {
+        const moved = { ...input, data: input.data.with(k, input.data[k] + move) };
+        return op.evaluate(sample.inputs.with(i, moved), sample.attrs ?? {});
+      };
+      const [ahead, behind] = [at(step), at(-step)];
+      const output = ahead.findIndex(({ data }, o) => data.some((value, e) => value !== behind[o].data[e]));
+      if (output >= 0) problems.push(`output ${output} changes with x${i}[${k}] around ${input.data[k]}`);
+    }
+  });
+  return problems;
+}
+
 function gradientsOf(built: GradientGraph, inputs: readonly NDArray[], weights: readonly NDArray[]): (NDArray | null)[] {
   const feeds = new Map<Value, NDArray>();
   built.inputs.forEach((input, i) => {

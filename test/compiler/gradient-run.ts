@@ -10,8 +10,11 @@ import { staticSample } from './batched-sample.ts';
 import { gradientGraph, isReal, weightsFor } from './gradient-check.ts';
 import { type Bound, type Case, formsOf, runCases } from './lowering-check.ts';
 
-/** A whole gradient is compared with this part of its largest element; single nodes have tighter bounds of their own. */
-const TOLERANCE = 1e-4;
+/**
+ * A whole gradient is compared with this part of its largest element; single nodes have bounds of their own. Most samples stay below 1e-6, some float32
+ * roundings; the greatest error is 6e-6, of tanh far out, where 1 − y² has few digits left.
+ */
+const TOLERANCE = 1e-5;
 
 /**
  * Emits the gradients of every form of every sample and runs them against the interpreter: a gradient that is right in double precision

@@ -108,8 +108,7 @@ describe('the build says the same', () => {
   it('has a sentence for each program', () => expect(expected).toHaveLength(count));
 
   expected.forEach(({ sentence }, i) => {
-    const op = sentence.slice(0, sentence.indexOf(':'));
-    it.skipIf(!operators.has(op))(operators.has(op) ? sentence : `${sentence} (there is no operator ${op})`, () => {
+    it(sentence, () => {
       let message = 'nothing';
       try {
         wrongPrograms(maker())[i]();

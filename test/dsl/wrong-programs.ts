@@ -13,6 +13,7 @@ import {
   matmul,
   maxPool,
   mean,
+  meanSquaredError,
   mul,
   pad,
   relu,
@@ -98,5 +99,7 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => pad(flat, [1, 1]),
     // @ts-expect-error gather: axis 2 is out of range for [64,10]
     () => gather(make([64, 10]), make(['N'], 'int64'), 2),
+    // @ts-expect-error meanSquaredError: [N,1] and [N] have different shapes
+    () => meanSquaredError(make(['N', 1]), make(['N'])),
   ];
 }

@@ -110,6 +110,27 @@ describe('Engine', () => {
     await expect(engine.run('nothing', {})).rejects.toMatchObject({ message: expect.stringContaining("no graph 'nothing'") });
   });
 
+  it('refuses what cannot be handed over, and waits for no answer', async () => {
+    await engine.load({ state: Float32Array.of(1, 2) });
+    const fed = vector(1, 2);
+    await engine.run('doubling', { x: fed });
+    await expect(engine.run('doubling', { x: fed })).rejects.toMatchObject({
+      code: 'ENGINE_FAILED',
+      message: 'x of doubling has the shape [2] and 0 elements',
+    });
+    await expect(engine.open('odd', doubling, { odd: () => 1 } as object)).rejects.toMatchObject({
+      code: 'ENGINE_FAILED',
+      message: expect.stringMatching(/^what odd is given cannot be handed to its thread: /),
+    });
+    // One that was kept would keep the program alive for ever.
+    expect((engine as unknown as { pending: Map<number, unknown> }).pending.size).toBe(0);
+  });
+
+  it('computes where it was made to, whatever the options of a session say', async () => {
+    const ports = await engine.open('elsewhere', doubling, { executionProviders: ['nowhere'] });
+    expect(ports.inputs).toHaveLength(2);
+  });
+
   it('refuses calls after its thread has ended, and those that were under way', async () => {
     const broken = new Engine({ threads: 1 });
     await broken.open('doubling', doubling);

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
@@ -154,10 +154,22 @@ describe('openModel', () => {
     const text = write('text.onnx', 'this is not a model');
     await expect(openModel(text)).rejects.toMatchObject({ code: 'ONNX_INVALID', message: `${text} is not an ONNX model` });
     await expect(openModel(join(folder, 'none.onnx'))).rejects.toMatchObject({ code: 'FILE_MISSING' });
+    const round = join(folder, 'round.onnx');
+    symlinkSync(round, round);
+    await expect(openModel(round)).rejects.toMatchObject({ code: 'FILE_UNREADABLE' });
     const scoreless = write('scoreless.onnx', tinyModel({ ...colours, metadata: { ...metadata, 'ddrc.scores': 'null' } }));
     const model = await openModel(scoreless, { threads: 1 });
     await expect(model.predict(images)).rejects.toMatchObject({ code: 'MODEL_SCORELESS' });
     await model.close();
+    const preprocessing = metadata['ddrc.preprocessing'].replace('[3,4,4]', '[1,4,4]');
+    const inputs: TinyModel['inputs'] = [['image', 'float32', ['N', 1, 4, 4]]];
+    write('grey.onnx', tinyModel({ ...colours, inputs, metadata: { ...metadata, 'ddrc.preprocessing': preprocessing } }));
+    const grey = await openModel(join(folder, 'grey.onnx'), { threads: 1 });
+    await expect(grey.predict(images)).rejects.toMatchObject({
+      code: 'MODEL_SCORELESS',
+      message: expect.stringContaining('does not take just one square colour image'),
+    });
+    await grey.close();
   });
 });
 

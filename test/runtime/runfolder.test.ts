@@ -1,8 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
+import { Worker } from 'node:worker_threads';
 import { afterAll, describe, expect, it } from 'vitest';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { createRun, nextRunFolder, openRun, runPaths } from '../../runtime/runfolder.ts';
@@ -139,6 +141,37 @@ describe('the lock', () => {
     expect(JSON.parse(readFileSync(run.paths.lock, 'utf8')).pid).toBe(process.pid);
     expect(readdirSync(folder).toSorted()).toEqual(['config.json', 'train.lock']);
     run.release();
+  });
+
+  it('is whole whenever it can be seen', async () => {
+    const folder = join(base, 'seen');
+    createRun(folder, { model: 'x' }).release();
+    const { lock } = runPaths(folder);
+    // Another thread reads the file as fast as it can, and counts what is no lock.
+    const reading = `
+      const { readFileSync } = require('node:fs');
+      const { parentPort, workerData } = require('node:worker_threads');
+      const { lock, ended } = workerData;
+      let [whole, broken] = [0, 0];
+      while (Atomics.load(ended, 0) === 0) {
+        let text;
+        try { text = readFileSync(lock, 'utf8'); } catch { continue; }
+        if (text.endsWith('\\n')) whole++; else broken++;
+      }
+      parentPort.postMessage({ whole, broken });`;
+    const ended = new Int32Array(new SharedArrayBuffer(4));
+    const reader = new Worker(reading, { eval: true, workerData: { lock, ended } });
+    await once(reader, 'online');
+    const counts = once(reader, 'message');
+    for (let i = 0; i < 500; i++) openRun(folder, { lock: true }).release();
+    const run = openRun(folder, { lock: true });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    Atomics.store(ended, 0, 1);
+    const [{ whole, broken }] = await counts;
+    run.release();
+    expect(whole).toBeGreaterThan(0);
+    expect(broken).toBe(0);
+    expect(readdirSync(folder)).toEqual(['config.json']);
   });
 
   it('that is unreadable counts as stale; one from another machine does not', () => {

@@ -1,9 +1,9 @@
 import { createHash } from 'node:crypto';
 import { describe, expect, it } from 'vitest';
+import { random } from '../../numeric/random.ts';
 import { drawCell, drawnClasses, drawnSmears } from '../../runtime/data/synthetic.ts';
 import { anatomy, type CellKind } from '../../runtime/data/synthetic-cell.ts';
 import { strokesDistance } from '../../runtime/data/synthetic-raster.ts';
-import { random } from '../../numeric/random.ts';
 
 const pixelsOf = (images: Uint8Array, size: number, i: number) => images.subarray(i * size * size * 3, (i + 1) * size * size * 3);
 

@@ -1,4 +1,4 @@
-import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -172,6 +172,14 @@ describe('train', () => {
     });
     expect(loadCheckpoint(paths.last, expectedState(manifest)).step).toBe(6);
     expect(readLines(paths.metrics)).toHaveLength(1);
+  });
+
+  it('leaves no file where it cannot start', async () => {
+    const paths = newRun();
+    const bias = { dtype: 'float32', shape: [3], data: Float32Array.of(0, Number.NaN, 0) } as const;
+    const weights = new Map([...initialWeights, ['bias', bias]]) as typeof initialWeights;
+    await expect(train(request(paths, { weights }))).rejects.toMatchObject({ code: 'CHECKPOINT_NOT_FINITE' });
+    expect(readdirSync(paths.folder)).toEqual([]);
   });
 
   it('refuses data that cannot be trained on', async () => {

@@ -13,8 +13,8 @@ const gradients = [
   [0.1, 0.1, -3],
 ];
 
-/** Parameters after three steps of the graph that `appendOptimizer` writes. */
-function run(spec: OptimizerSpec, clipNorm: number, rate: number): number[] {
+/** Parameters after three steps of the graph that `appendOptimizer` writes, with the spec's momentum or another one for each step. */
+function run(spec: OptimizerSpec, clipNorm: number, rate: number, momenta?: readonly number[]): number[] {
   const graph = new Graph('test', 'training', operators);
   const p = graph.input('parameters', { dtype: 'float32', shape: [3] }, 'state');
   const g = graph.input('g', { dtype: 'float32', shape: [3] }, 'data');
@@ -31,8 +31,11 @@ function run(spec: OptimizerSpec, clipNorm: number, rate: number): number[] {
     update.slots.forEach((slot, i) => {
       feeds.set(slot.before, slots[i]);
     });
+    const own = 'momentum' in spec ? spec.momentum : spec.beta1;
+    const momentum = momenta?.[step] ?? own;
     for (const [name, value] of [
-      ['beta1', 0.9],
+      ['beta1', momentum],
+      ['momentum', momentum],
       ['step', step],
     ] as const) {
       const port = input(name);
@@ -97,6 +100,23 @@ describe('optimizers follow their formulas in double precision', () => {
     };
     agree(run({ ...sgd, momentum: 0.9 }, 0, 0.1), byHand(heavy(false)));
     agree(run({ ...sgd, momentum: 0.9, nesterov: true }, 0, 0.1), byHand(heavy(true)));
+  });
+
+  it('takes another momentum with each step, as a cycle feeds it', () => {
+    const momenta = [0.95, 0.85, 0.9];
+    const sgd = { kind: 'sgd', momentum: 0.9, nesterov: true, weightDecay: 0 } as const;
+    const heavy = (p: number, g: number, s: number[], t: number) => {
+      s[0] = momenta[t - 1] * s[0] + g;
+      return p - 0.1 * (g + momenta[t - 1] * s[0]);
+    };
+    agree(run(sgd, 0, 0.1, momenta), byHand(heavy));
+    const rmsprop = { kind: 'rmsprop', alpha: 0.99, epsilon: 1e-8, weightDecay: 0, momentum: 0.9 } as const;
+    const squares = (p: number, g: number, s: number[], t: number) => {
+      s[0] = 0.99 * s[0] + (1 - 0.99) * g * g;
+      s[1] = momenta[t - 1] * s[1] + g / (Math.sqrt(s[0]) + 1e-8);
+      return p - 0.01 * s[1];
+    };
+    agree(run(rmsprop, 0, 0.01, momenta), byHand(squares));
   });
 
   it('RMSprop with and without momentum', () => {

@@ -2,9 +2,10 @@ import { describe, expect, it } from 'vitest';
 import { Graph, type Value } from '../../../compiler/ir/graph.ts';
 import { ndarray, scalar } from '../../../compiler/ir/ndarray.ts';
 import { print } from '../../../compiler/ir/printer.ts';
-import type { Shape } from '../../../compiler/ir/types.ts';
+import { elementCount, type Shape } from '../../../compiler/ir/types.ts';
 import { operators } from '../../../compiler/ops/index.ts';
 import { differentiate } from '../../../compiler/passes/autodiff.ts';
+import { interpret } from '../../../compiler/passes/interpret.ts';
 import { simplify } from '../../../compiler/passes/simplify.ts';
 import { verify } from '../../../compiler/passes/verify.ts';
 
@@ -12,6 +13,13 @@ function graphOf(shape: Shape, body: (graph: Graph, x: Value) => Value): Graph {
   const graph = new Graph('test', 'training', operators);
   graph.outputs.set('y', body(graph, graph.input('x', { dtype: 'float32', shape }, 'data')));
   return graph;
+}
+
+/** The output of a graph of `graphOf` for given values of x. */
+function resultOf(graph: Graph, x: readonly number[], output = 'y'): number[] {
+  const [input] = graph.inputs;
+  const shape = input.type.shape.map((dim) => (typeof dim === 'number' ? dim : x.length / elementCount(input.type.shape)));
+  return [...interpret(graph, new Map([[input, ndarray(shape, x)]]), [graph.outputs.get(output)!])[0].data];
 }
 
 describe('simplify', () => {
@@ -41,6 +49,7 @@ describe('simplify', () => {
       return y = %1
       "
     `);
+    expect(resultOf(simple, [1, 2, 6, 0, 0, 3])).toEqual([-2, -1, 3, -1, -1, 2]);
   });
 
   it('reads a repeated gradient as it is behind a ReLU: the gradient of a mean', () => {
@@ -54,6 +63,7 @@ describe('simplify', () => {
     const simple = simplify(graph);
     verify(simple);
     expect(simple.outputs.get('dx')?.type.shape).toEqual(['N', 2, 3]);
+    expect(resultOf(simple, [1, -2, 3, -4, 5, -6], 'dx')).toEqual([1, 0, 1, 0, 1, 0].map((step) => step / 3));
   });
 
   it('keeps a broadcast that the shape of the outcome needs', () => {
@@ -66,6 +76,7 @@ describe('simplify', () => {
       }),
     );
     expect(simple.outputs.get('y')?.type.shape).toEqual([4]);
+    expect(resultOf(simple, [1, 2, 3, 4])).toEqual([-20, -20, -20, -20]);
     verify(simple);
   });
 
@@ -75,8 +86,10 @@ describe('simplify', () => {
       simplify(graphOf([2], (graph, x) => graph.op('div', [graph.op('mul', [one(graph), x]), one(graph)]))).nodes.length,
     ).toBe(0);
     const wide = (graph: Graph) => graph.constant(ndarray([3, 1], [1, 1, 1]));
-    expect(simplify(graphOf([2], (graph, x) => graph.op('mul', [x, wide(graph)]))).outputs.get('y')?.type.shape).toEqual([3, 2]);
-    expect(simplify(graphOf([2], (graph, x) => graph.op('div', [one(graph), x]))).nodes.length).toBe(1);
+    const repeated = simplify(graphOf([2], (graph, x) => graph.op('mul', [x, wide(graph)])));
+    expect(repeated.outputs.get('y')?.type.shape).toEqual([3, 2]);
+    expect(resultOf(repeated, [5, 7])).toEqual([5, 7, 5, 7, 5, 7]);
+    expect(resultOf(simplify(graphOf([2], (graph, x) => graph.op('div', [one(graph), x]))), [2, 4])).toEqual([0.5, 0.25]);
   });
 
   it('shares equal nodes and leaves out dead ones', () => {
@@ -90,13 +103,45 @@ describe('simplify', () => {
     expect(simple.nodes[1].inputs[0]).toBe(simple.nodes[1].inputs[1]);
   });
 
+  it('shares nodes whose inputs may change places, and only those', () => {
+    const twice = (op: string) =>
+      simplify(
+        graphOf([2], (graph, x) => {
+          const [a, b] = [graph.op('tanh', [x]), graph.constant(ndarray([2], [3, 5]))];
+          return graph.op('mul', [graph.op(op, [a, b]), graph.op(op, [b, a])]);
+        }),
+      );
+    expect(twice('add').nodes.map((node) => node.op.name)).toEqual(['tanh', 'add', 'mul']);
+    expect(resultOf(twice('add'), [0, 0])).toEqual([9, 25]);
+    expect(twice('sub').nodes.map((node) => node.op.name)).toEqual(['tanh', 'sub', 'sub', 'mul']);
+    expect(resultOf(twice('sub'), [0, 0])).toEqual([-9, -25]);
+  });
+
+  it('tells constants and attributes apart that JSON writes alike', () => {
+    const values = [0, -0, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, Number.NaN];
+    const graph = new Graph('test', 'inference', operators);
+    const x = graph.input('x', { dtype: 'float32', shape: [1] }, 'data');
+    values.forEach((value, i) => {
+      graph.outputs.set(`quotient${i}`, graph.op('div', [x, graph.constant(ndarray([1], [value]))]));
+      graph.outputs.set(`again${i}`, graph.op('div', [x, graph.constant(ndarray([1], [value]))]));
+    });
+    for (const min of [Number.NEGATIVE_INFINITY, Number.POSITIVE_INFINITY])
+      graph.outputs.set(`clip${min}`, graph.op('clip', [x], { min }));
+    const simple = simplify(graph);
+    expect(simple.nodes).toHaveLength(values.length + 2);
+    const quotients = values.map((_, i) => resultOf(simple, [2], `quotient${i}`)[0]);
+    expect(quotients).toEqual([Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, 0, -0, Number.NaN]);
+    expect(resultOf(simple, [2], 'clip-Infinity')).toEqual([2]);
+    expect(resultOf(simple, [2], 'clipInfinity')).toEqual([Number.POSITIVE_INFINITY]);
+  });
+
   it('does not take a shuffle for a copy', () => {
     const kept = simplify(graphOf([2, 2], (graph, x) => graph.op('transpose', [x], { perm: [1, 0] })));
-    expect(kept.nodes.length).toBe(1);
+    expect(resultOf(kept, [1, 2, 3, 4])).toEqual([1, 3, 2, 4]);
     const reversed = simplify(
       graphOf([2], (graph, x) => graph.op('slice', [x], { starts: [-1], ends: [-3], axes: [0], steps: [-1] })),
     );
-    expect(reversed.nodes.length).toBe(1);
+    expect(resultOf(reversed, [1, 2])).toEqual([2, 1]);
     expect(simplify(graphOf([2, 2], (graph, x) => graph.op('reshape', [x], { shape: [2, 2] }))).nodes.length).toBe(0);
   });
 });

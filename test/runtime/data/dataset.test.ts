@@ -108,7 +108,20 @@ describe('openArrays', () => {
     ],
   ])('refuses %s', async (_, tensors, code) => {
     const file = arrays(tensors);
-    expect(await errorOf(() => openArrays(file, ['signal', 'label']))).toMatchObject({ code, where: file });
+    const error = await errorOf(() => openArrays(file, ['signal', 'label']));
+    expect(error).toMatchObject({ code, where: file });
+    expect(error.hint).toBeTruthy();
+  });
+
+  // 2³² + 1 would be 1 as an int32.
+  it.each([2n ** 32n + 1n, 65_536n, -1n])('refuses the class %s, where the array is one of classes', async (wrong) => {
+    const file = arrays({ label: { ...label, data: BigInt64Array.of(0n, 65_535n, wrong) } });
+    expect(await errorOf(() => openArrays(file, ['label']))).toMatchObject({
+      code: 'DATA_LABEL',
+      message: `the array "label" has an example of class ${wrong}, and classes are numbered from 0 to 65535 at most`,
+      where: `${file}, example 2`,
+    });
+    expect(openArrays(file, ['label'], null).labels).toBeNull();
   });
 });
 

@@ -165,6 +165,22 @@ describe('bad data folders', () => {
     expect(await errorOf(() => readListing(join(root, 'data.bin')))).toMatchObject({ code: 'DATA_LAYOUT' });
   });
 
+  it('refuses a link that leads back to itself, in one sentence', async () => {
+    const root = folderOf(['a/1.png', 'b/1.png']);
+    const link = join(root, 'b', 'round');
+    symlinkSync(link, link);
+    const refused = { code: 'DATA_UNREADABLE', message: 'the data cannot be read (ELOOP)', where: link };
+    expect(await errorOf(() => readListing(root))).toMatchObject({ ...refused, hint: expect.stringContaining('remove it') });
+    expect(await errorOf(() => listImages([join(root, 'b')]))).toMatchObject(refused);
+    expect(await errorOf(() => listImages([link]))).toMatchObject(refused);
+  });
+
+  it('takes a class folder of any name for what it is', () => {
+    const listing = readListing(folderOf(['constructor/1.png', 'toString/1.png']));
+    expect(listing.classes).toEqual(['constructor', 'toString']);
+    expect(listing.splits).toEqual([]);
+  });
+
   it('refuses a class that the model does not know', async () => {
     const error = await errorOf(() => readListing(folderOf(['a/1.png', 'q/1.png']), { classes: ['a', 'b'] }));
     expect(error).toMatchObject({ code: 'DATA_CLASSES_DIFFER', notes: [{ label: "model's classes", text: 'a, b' }] });

@@ -1,0 +1,46 @@
+import { seed24 } from '../numeric/random.ts';
+import { tableLength, type Weights } from './checkpoint.ts';
+import { fileOf, type Manifest, portsOf } from './manifest.ts';
+import type { Rate } from './schedule.ts';
+import type { TensorData } from './tensor.ts';
+
+/**
+ * The flat vectors that an engine holds for the training graphs: `parameters`, `statistics` where the model has some, and the optimizer's, which
+ * are zero where the weights come without them. They are the same arrays, not copies.
+ */
+export function engineState(
+  manifest: Manifest,
+  { parameters, statistics, moment1, moment2 }: Weights,
+): Record<string, Float32Array> {
+  const length = tableLength(manifest.parameters);
+  const slots = manifest.slots.map((name, i) => [name, [moment1, moment2][i] ?? new Float32Array(length)]);
+  return { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(slots) };
+}
+
+/**
+ * The scalars that `step.onnx` takes with a step, by name: hyperparameters, and the seed of its random numbers.
+ * @param step counted from 0
+ * @param rate learning rate and, where a schedule cycles it, the momentum (Adam's beta1); otherwise the optimizer's own holds
+ * @param seed of the whole training
+ */
+export function stepScalars(
+  manifest: Manifest,
+  step: number,
+  { learningRate, beta1 }: Rate,
+  seed: number | string,
+): Record<string, TensorData> {
+  const cycled = beta1 === undefined ? {} : { beta1, momentum: beta1 };
+  const values: Record<string, unknown> = { ...manifest.optimizer, ...cycled, learning_rate: learningRate, step };
+  const ports = portsOf(fileOf(manifest, 'step.onnx').inputs, 'seed', 'hyperparameter');
+  return Object.fromEntries(
+    ports.map(({ name, role, dtype }): [string, TensorData] => {
+      const value = role === 'seed' ? seed24(seed, step) : Number(values[name]);
+      return [
+        name,
+        dtype === 'int64'
+          ? { dtype, shape: [], data: BigInt64Array.of(BigInt(value)) }
+          : { dtype: 'float32', shape: [], data: Float32Array.of(value) },
+      ];
+    }),
+  );
+}

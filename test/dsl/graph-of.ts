@@ -1,0 +1,44 @@
+import { Graph, type GraphMode, type Value } from '../../compiler/ir/graph.ts';
+import { type NDArray, ndarray } from '../../compiler/ir/ndarray.ts';
+import type { Dim, DType } from '../../compiler/ir/types.ts';
+import { operators } from '../../compiler/ops/index.ts';
+import { differentiate } from '../../compiler/passes/autodiff.ts';
+import { interpret } from '../../compiler/passes/interpret.ts';
+import { formatDiagnosis, isDdrcError } from '../../diagnostics/error.ts';
+import { Context, graphValue, type Tensor, tensor } from '../../dsl/tensor.ts';
+
+/** A graph to write in the language, outside a model. */
+export function writer(mode: GraphMode = 'training') {
+  const context = new Context(new Graph('test', mode, operators), 'N');
+  return {
+    context,
+    input: (name: string, shape: readonly Dim[], dtype: DType = 'float32'): Tensor =>
+      tensor(context, context.graph.input(name, { dtype, shape }, 'data')),
+  };
+}
+
+/** Value of the scalar `loss` and its gradient by `by`, in double precision. `feeds` are arrays by input. */
+export function valueAndGradient(
+  { context }: ReturnType<typeof writer>,
+  loss: Tensor,
+  by: Tensor,
+  feeds: readonly (readonly [Tensor, readonly number[]])[],
+): { value: number; gradient: number[] } {
+  const gradient = differentiate(context.graph, graphValue(loss), [graphValue(by)]).get(graphValue(by))!;
+  const arrays = new Map<Value, NDArray>(
+    feeds.map(([x, data]) => [graphValue(x), ndarray(x.shape as readonly number[], data, x.dtype)]),
+  );
+  const [value, slope] = interpret(context.graph, arrays, [graphValue(loss), gradient]);
+  return { value: value.data[0], gradient: [...slope.data] };
+}
+
+/** The sentence that `body` is refused with, and its hint. */
+export function refusal(body: () => unknown): string {
+  try {
+    body();
+  } catch (error) {
+    if (!isDdrcError(error)) throw error;
+    return formatDiagnosis(error);
+  }
+  return 'nothing was thrown';
+}
