@@ -4,13 +4,30 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadImageFile } from '../../runtime/data/images.ts';
 import type { Prediction } from '../../runtime/predictor.ts';
-import { checkout, ddrc, temporaryFolder } from './ddrc.ts';
+import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
-const predict = (...args: string[]) => ddrc(['predict', ...args], { cwd: folder });
+const cut = join('damaged', 'cut.png');
+/** All predictions, in one process; a process of its own for each would take most of the time. */
+const calls = {
+  json: ['built', join('data', 'red', '001.png'), join('data', 'blue'), '--json'],
+  table: ['built', 'data'],
+  skipping: ['built', 'damaged', '--on-bad-image', 'skip', '--json'],
+  none: ['built', cut, '--on-bad-image', 'skip', '--json'],
+} as const satisfies Record<string, readonly string[]>;
+const refusals = [
+  [['built', cut], 'IMAGE_DAMAGED', 'cut.png'],
+  [['built', 'nothing.png'], 'DATA_MISSING', 'nothing.png'],
+  [['built', 'empty'], 'DATA_EMPTY', 'the folder holds no images'],
+  [['note.onnx', 'data'], 'ONNX_INVALID', 'note.onnx'],
+  [['nowhere', 'data'], 'FILE_MISSING', 'nowhere does not exist'],
+  [[join('built', 'step.onnx'), 'data'], 'MODEL_FOREIGN', 'was not made by ddrc'],
+] as const;
+let outcomes: Readonly<Record<keyof typeof calls, Outcome>>;
+let refused: readonly Outcome[];
 const small = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false'];
 
 beforeAll(async () => {
@@ -23,11 +40,19 @@ beforeAll(async () => {
   // The initial weights do: what matters is that the same graph says the same.
   const args = ['build', join(checkout, 'models', 'ddrnet.ts'), '--out', 'built', '--classes', 'blue,red', ...small];
   expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+  writeFileSync(at('note.onnx'), 'no model');
+  const all = [...Object.values(calls), ...refusals.map(([args]) => args)];
+  const results = await ddrcInOneProcess(
+    all.map((args) => ['predict', ...args]),
+    folder,
+  );
+  outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
+  refused = results.slice(Object.keys(calls).length);
 });
 
 describe('ddrc predict', () => {
   it('gives file, class and probabilities as the graph computes them', async () => {
-    const { code, stdout, stderr } = await predict('built', join('data', 'red', '001.png'), join('data', 'blue'), '--json');
+    const { code, stdout, stderr } = outcomes.json;
     expect([code, stderr]).toEqual([0, '']);
     const predictions: Prediction[] = JSON.parse(stdout);
     const files = [join('data', 'red', '001.png'), ...[0, 1, 2].map((i) => join('data', 'blue', `00${i}.png`))];
@@ -43,40 +68,23 @@ describe('ddrc predict', () => {
     }
   });
 
-  it('prints a table', async () => {
-    const { stdout } = await predict('built', 'data');
-    const [head, ...rows] = stdout.trimEnd().split('\n');
+  it('prints a table', () => {
+    const [head, ...rows] = outcomes.table.stdout.trimEnd().split('\n');
     expect(head).toMatch(/^file +class +blue +red$/);
     expect(rows).toHaveLength(6);
     for (const row of rows) expect(row).toMatch(/^data.*\.png +(blue|red) +[01]\.\d{3} +[01]\.\d{3}$/);
   });
 
-  it('leaves a bad image out where it is told to, and fails where none is left', async () => {
-    const { code, stdout, stderr } = await predict('built', 'damaged', '--on-bad-image', 'skip', '--json');
+  it('leaves a bad image out where it is told to, and fails where none is left', () => {
+    const { code, stdout, stderr } = outcomes.skipping;
     expect([code, JSON.parse(stdout).length]).toEqual([0, 1]);
     expect(stderr).toMatch(/^left out: IMAGE_DAMAGED .*\n {2}at damaged.cut\.png\n$/);
-    const none = await predict('built', join('damaged', 'cut.png'), '--on-bad-image', 'skip', '--json');
-    expect([none.code, none.stdout]).toEqual([1, '[]\n']);
+    expect([outcomes.none.code, outcomes.none.stdout]).toEqual([1, '[]\n']);
   });
 
-  it('refuses what it cannot classify', async () => {
-    writeFileSync(at('note.onnx'), 'no model');
-    const cases = [
-      [['built', join('damaged', 'cut.png')], 'IMAGE_DAMAGED', 'cut.png'],
-      [['built', 'nothing.png'], 'DATA_MISSING', 'nothing.png'],
-      [['built', 'empty'], 'DATA_EMPTY', 'the folder holds no images'],
-      [['note.onnx', 'data'], 'ONNX_INVALID', 'note.onnx'],
-      [['nowhere', 'data'], 'FILE_MISSING', 'nowhere does not exist'],
-      [[join('built', 'step.onnx'), 'data'], 'MODEL_FOREIGN', 'was not made by ddrc'],
-    ] as const;
-    const outcomes = await ddrcInOneProcess(
-      cases.map(([args]) => ['predict', ...args]),
-      folder,
-    );
-    for (const [i, [, error, sentence]] of cases.entries()) {
-      expect([outcomes[i].code, outcomes[i].stdout], sentence).toEqual([1, '']);
-      expect(outcomes[i].stderr).toMatch(new RegExp(`^${error} {2}`));
-      expect(outcomes[i].stderr).toContain(sentence);
-    }
+  it.each(refusals.map(([, error, sentence], i) => [error, sentence, i] as const))('refuses: %s, %s', (error, sentence, i) => {
+    expect([refused[i].code, refused[i].stdout]).toEqual([1, '']);
+    expect(refused[i].stderr).toMatch(new RegExp(`^${error} {2}`));
+    expect(refused[i].stderr).toContain(sentence);
   });
 });
