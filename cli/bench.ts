@@ -3,18 +3,16 @@ import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { compile } from '../compiler/compile.ts';
-import type { Manifest, ManifestPort } from '../contract/manifest.ts';
-import { random } from '../numeric/random.ts';
 import { packState, tableLength } from '../runtime/checkpoint.ts';
 import { Engine, type EngineOptions, inferenceSession, trainingSession } from '../runtime/engine.ts';
-import { expectedState, fileOf, portsOf } from '../runtime/manifest.ts';
+import { expectedState } from '../runtime/manifest.ts';
 import { chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { engineState, stepScalars } from '../runtime/step-inputs.ts';
-import type { TensorData } from '../runtime/tensor.ts';
 import { asTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
 import { packageVersion } from './project.ts';
+import { copied, type Feeds, randomFeeds } from './random-feeds.ts';
 import { textTable } from './text-table.ts';
 
 interface BenchFlags extends ModelFlags {
@@ -24,8 +22,6 @@ interface BenchFlags extends ModelFlags {
   readonly device: string;
   readonly json?: boolean;
 }
-
-type Feeds = Readonly<Record<string, TensorData>>;
 
 /** `ddrc bench [MODEL]`: speed and memory of training steps and of inference. */
 export function add(program: Command): void {
@@ -121,29 +117,6 @@ async function timed(options: EngineOptions, steps: number, open: (engine: Engin
   } finally {
     await engine.close();
   }
-}
-
-/** Uniform numbers in [0,1) for arrays, classes in turn for class indices. */
-function randomFeeds(manifest: Manifest, name: string): Feeds {
-  const file = fileOf(manifest, name);
-  const step = fileOf(manifest, 'step.onnx');
-  const classes = step.outputs.find((port) => port.name === manifest.scores?.output)?.shape.at(-1);
-  const fill = ({ name, dtype, shape }: ManifestPort): TensorData => {
-    const sizes = shape as number[];
-    const length = sizes.reduce((product, size) => product * size, 1);
-    const next = random(0, name);
-    if (dtype === 'float32') return { dtype, shape: sizes, data: Float32Array.from({ length }, next) };
-    const below = typeof classes === 'number' ? classes : 1;
-    if (dtype === 'int64') return { dtype, shape: sizes, data: BigInt64Array.from({ length }, (_, i) => BigInt(i % below)) };
-    if (dtype === 'int32') return { dtype, shape: sizes, data: Int32Array.from({ length }, (_, i) => i % below) };
-    return { dtype, shape: sizes, data: Uint8Array.from({ length }, (_, i) => i % 2) };
-  };
-  return Object.fromEntries(portsOf(file.inputs, 'data', 'target').map((port) => [port.name, fill(port)]));
-}
-
-/** Feeds are handed over to the engine, so each round needs its own. */
-function copied(feeds: Feeds): Feeds {
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
 }
 
 function secondsSince(start: number): number {

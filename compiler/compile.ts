@@ -123,7 +123,10 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
 
 function arraysOf(weights: GivenWeights): Map<string, NDArray> {
   return new Map(
-    [...weights].map(([name, { shape, data }]) => [name, ndarray(shape, Float64Array.from(data as ArrayLike<number>, Number))]),
+    [...weights].map(([name, { shape, data }]) => [
+      name,
+      ndarray(shape, data instanceof BigInt64Array ? Array.from(data, Number) : (data as ArrayLike<number>)),
+    ]),
   );
 }
 

@@ -11,13 +11,23 @@ export function initialWeights(program: Program, seed: number): Map<string, NDAr
 function draw({ name, shape, initializer }: Stored, seed: number): NDArray {
   const array = zeros(shape);
   const next = random(seed, name);
-  for (let i = 0; i < array.data.length; i++) array.data[i] = Math.fround(sample(initializer, next));
+  fill(array.data, initializer, next);
   return array;
 }
 
-function sample(initializer: Initializer, next: () => number): number {
-  if (initializer.kind === 'constant') return initializer.value;
-  if (initializer.kind === 'uniform') return (2 * next() - 1) * initializer.bound;
-  // Box and Muller; 1 − u keeps the logarithm finite.
-  return initializer.deviation * Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+/** Fills `data` with float32 values of an initialiser, drawn from `next`, uniform in [0, 1). */
+function fill(data: Float64Array, initializer: Initializer, next: () => number): void {
+  if (initializer.kind === 'constant') {
+    data.fill(Math.fround(initializer.value));
+  } else if (initializer.kind === 'uniform') {
+    for (let i = 0; i < data.length; i++) data[i] = Math.fround((2 * next() - 1) * initializer.bound);
+  } else {
+    // Box and Muller: two values from two; 1 − u keeps the logarithm finite.
+    for (let i = 0; i < data.length; i += 2) {
+      const radius = initializer.deviation * Math.sqrt(-2 * Math.log(1 - next()));
+      const angle = 2 * Math.PI * next();
+      data[i] = Math.fround(radius * Math.cos(angle));
+      if (i + 1 < data.length) data[i + 1] = Math.fround(radius * Math.sin(angle));
+    }
+  }
 }

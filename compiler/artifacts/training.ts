@@ -46,7 +46,9 @@ export function stepGraph(program: Program, request: TrainingRequest, gradients 
   const tables = tablesOf(result);
   const gradient = appendGradient(result);
   const flat = graph.input('parameters', { dtype: 'float32', shape: [lengthOf(tables.parameters)] }, 'state');
-  const update = appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient);
+  const update = graph.during('optimizer', () =>
+    appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient),
+  );
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (gradients) graph.outputs.set('gradients', gradient);
@@ -86,11 +88,13 @@ function appendGradient({ graph, loss, parameters }: BuiltGraph & { loss: Value 
     throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'give forward a layer that learns: conv2d, linear, a norm' });
   }
   const values = parameters.map((parameter) => parameter.value);
-  const gradients = differentiate(graph, loss, values);
-  return flatten(
-    graph,
-    values.map((value) => gradients.get(value)!),
-  );
+  return graph.during('backward', () => {
+    const gradients = differentiate(graph, loss, values);
+    return flatten(
+      graph,
+      values.map((value) => gradients.get(value)!),
+    );
+  });
 }
 
 function appendStatistics({ graph, statistics, updates }: BuiltGraph): void {

@@ -118,8 +118,8 @@ function encodeTensor(name: string, array: NDArray): object {
 
 /** The values of `array` in its element type, little-endian. */
 function rawBytes({ dtype, data }: NDArray): Uint8Array {
-  if (dtype === 'float32') return new Uint8Array(Float32Array.from(data).buffer);
-  if (dtype === 'int32') return new Uint8Array(Int32Array.from(data).buffer);
+  if (dtype === 'float32') return new Uint8Array(new Float32Array(data).buffer);
+  if (dtype === 'int32') return new Uint8Array(new Int32Array(data).buffer);
   if (dtype === 'int64')
     return new Uint8Array(BigInt64Array.from(data as ArrayLike<number> as number[] as never[], (v) => BigInt(v)).buffer);
   return Uint8Array.from(data);

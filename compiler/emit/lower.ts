@@ -1,13 +1,18 @@
 import { DdrcError } from '../../diagnostics/error.ts';
-import type { Graph } from '../ir/graph.ts';
+import type { Graph, Node, Phase } from '../ir/graph.ts';
 import { Emitter } from './emitter.ts';
 import type { Lowering, Target } from './lowering.ts';
 
-/** Which lowering a node got: for `--explain`. */
+/** Which lowering a node got, and what became of it: for `--explain` and profiles. */
 export interface Choice {
   readonly scope: string;
+  readonly phase: Phase;
   readonly op: string;
   readonly lowering: string;
+  /** Floating-point operations of a convolution or a matrix product, a multiply-add counted as two; 0 for other operators. */
+  readonly flops: number;
+  /** Names of the ONNX nodes that were made for it; one that an earlier node had made already is that one's. */
+  readonly nodes: readonly string[];
 }
 
 /**
@@ -36,10 +41,28 @@ export function lowerGraph(
       });
     }
     emitter.scope = node.scope || node.op.name;
+    const before = emitter.nodes.length;
     lowerWith(emitter, node, lowering);
-    choices.push({ scope: node.scope, op: node.op.name, lowering: lowering.name });
+    const nodes = emitter.nodes.slice(before).map(({ name }) => name);
+    choices.push({
+      scope: node.scope,
+      phase: node.phase,
+      op: node.op.name,
+      lowering: lowering.name,
+      flops: productFlops(node),
+      nodes,
+    });
   }
   return { emitter, choices };
+}
+
+function productFlops({ op, inputs, outputs, attrs }: Node): number {
+  if (!op.properties.products) return 0;
+  return op.flops(
+    inputs.map(({ type }) => type),
+    outputs.map(({ type }) => type),
+    attrs,
+  );
 }
 
 /** Emits one node by a given lowering. */

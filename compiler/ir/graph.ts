@@ -27,7 +27,12 @@ export interface Node {
   readonly outputs: readonly Value[];
   /** Scope path of the model: `drdb.3`. Nodes of the backward pass carry that of the node they differentiate. */
   readonly scope: string;
+  /** For profiles: nothing that is computed depends on it. */
+  readonly phase: Phase;
 }
+
+/** The part of a training step that a node belongs to; in graphs without gradients all is `forward`. */
+export type Phase = 'forward' | 'backward' | 'optimizer';
 
 /** How a graph is meant to run: dropout and batch statistics exist in `training` only. */
 export type GraphMode = 'training' | 'inference';
@@ -42,6 +47,7 @@ export class Graph {
   readonly outputs = new Map<string, Value>();
   private nextId = 0;
   private readonly scopes: string[] = [];
+  private phase: Phase = 'forward';
 
   constructor(
     readonly name: string,
@@ -74,6 +80,17 @@ export class Graph {
     }
   }
 
+  /** Runs `body`; nodes made in it belong to `phase`. */
+  during<R>(phase: Phase, body: () => R): R {
+    const saved = this.phase;
+    this.phase = phase;
+    try {
+      return body();
+    } finally {
+      this.phase = saved;
+    }
+  }
+
   input(name: string, type: TensorType, role: InputRole): Value {
     if (this.inputs.some((other) => other.name === name)) {
       throw new DdrcError({
@@ -102,7 +119,7 @@ export class Graph {
       { op: op.name, scope, labels: inputs.map(describe) },
     );
     const outputs: Value[] = [];
-    const node: Node = { op, inputs, attrs, outputs, scope };
+    const node: Node = { op, inputs, attrs, outputs, scope, phase: this.phase };
     types.forEach((type, index) => {
       outputs.push({ id: this.nextId++, type, producer: node, index });
     });

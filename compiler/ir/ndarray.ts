@@ -11,7 +11,7 @@ export interface NDArray {
 }
 
 export function ndarray(shape: readonly number[], data: ArrayLike<number>, dtype: DType = 'float32'): NDArray {
-  return { dtype, shape, data: data instanceof Float64Array ? data : Float64Array.from(data) };
+  return { dtype, shape, data: data instanceof Float64Array ? data : new Float64Array(data) };
 }
 
 export function scalar(value: number, dtype: DType = 'float32'): NDArray {

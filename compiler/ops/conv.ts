@@ -218,7 +218,10 @@ export const conv = defineOp<ConvAttrs>('conv', {
   absorb(graph, node, [x, w, bias], { scale, shift }) {
     if (!w.constant || (bias && !bias.constant)) return null;
     const perFilter = elementCount(w.constant.shape.slice(1));
-    const weight = Float64Array.from(w.constant.data, (value, i) => Math.fround(value * scale.data[Math.floor(i / perFilter)]));
+    const weight = w.constant.data.slice();
+    scale.data.forEach((factor, k) => {
+      for (let i = k * perFilter; i < (k + 1) * perFilter; i++) weight[i] = Math.fround(weight[i] * factor);
+    });
     const moved = Float64Array.from(shift.data, (value, k) =>
       Math.fround(value + (bias?.constant?.data[k] ?? 0) * scale.data[k]),
     );

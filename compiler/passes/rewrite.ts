@@ -22,7 +22,8 @@ export function rewrite(
   for (const node of graph.nodes) {
     if (!needed.has(node)) continue;
     const inputs = node.inputs.map(carry);
-    const outputs = copy.at(node.scope, () => visit(copy, node, inputs) ?? copy.add(node.op, inputs, node.attrs));
+    const make = () => visit(copy, node, inputs) ?? copy.add(node.op, inputs, node.attrs);
+    const outputs = copy.during(node.phase, () => copy.at(node.scope, make));
     node.outputs.forEach((output, i) => {
       moved.set(output, outputs[i]);
     });

@@ -53,7 +53,7 @@ function fold(graph: Graph, node: Node, inputs: readonly Value[]): Value[] | nul
 }
 
 function rounded(array: NDArray): NDArray {
-  return array.dtype === 'float32' ? { ...array, data: Float64Array.from(array.data, Math.fround) } : array;
+  return array.dtype === 'float32' ? { ...array, data: new Float64Array(new Float32Array(array.data)) } : array;
 }
 
 function withoutRepeats(node: Node, inputs: readonly Value[]): readonly Value[] {

@@ -1,0 +1,30 @@
+import type { Manifest, ManifestPort } from '../contract/manifest.ts';
+import { random } from '../numeric/random.ts';
+import { fileOf, portsOf } from '../runtime/manifest.ts';
+import type { TensorData } from '../runtime/tensor.ts';
+
+/** What a graph is fed with, by the name of the input. */
+export type Feeds = Readonly<Record<string, TensorData>>;
+
+/** Examples for every data input and target of the file `name`: uniform numbers in [0,1) for arrays, classes in turn for class indices; the same every time. */
+export function randomFeeds(manifest: Manifest, name: string): Feeds {
+  const file = fileOf(manifest, name);
+  const step = fileOf(manifest, 'step.onnx');
+  const classes = step.outputs.find((port) => port.name === manifest.scores?.output)?.shape.at(-1);
+  const fill = ({ name, dtype, shape }: ManifestPort): TensorData => {
+    const sizes = shape as number[];
+    const length = sizes.reduce((product, size) => product * size, 1);
+    const next = random(0, name);
+    if (dtype === 'float32') return { dtype, shape: sizes, data: Float32Array.from({ length }, next) };
+    const below = typeof classes === 'number' ? classes : 1;
+    if (dtype === 'int64') return { dtype, shape: sizes, data: BigInt64Array.from({ length }, (_, i) => BigInt(i % below)) };
+    if (dtype === 'int32') return { dtype, shape: sizes, data: Int32Array.from({ length }, (_, i) => i % below) };
+    return { dtype, shape: sizes, data: Uint8Array.from({ length }, (_, i) => i % 2) };
+  };
+  return Object.fromEntries(portsOf(file.inputs, 'data', 'target').map((port) => [port.name, fill(port)]));
+}
+
+/** Feeds are handed over to the engine, so each round needs its own. */
+export function copied(feeds: Feeds): Feeds {
+  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
+}
