@@ -26,11 +26,13 @@ export function graphCost(program: Program): ScopeCost[] {
   for (const [name, value] of built.outputs) built.graph.outputs.set(name, value);
   const live = liveNodes(built.graph);
   const nodes = built.graph.nodes.filter((node) => live.has(node));
-  return scopesOf(built, nodes).map((scope) => costOf(scope, built, nodes));
+  const holders = built.parameters.map(({ name }) => name.slice(0, Math.max(0, name.lastIndexOf('.'))));
+  const scopes = scopeTree([...nodes.map((node) => node.scope), ...holders]);
+  return scopes.map((scope) => costOf(scope, built, nodes));
 }
 
-/** Every scope path and those that contain it, containing ones first, in the order of the graph. */
-function scopesOf({ parameters }: BuiltGraph, nodes: readonly Node[]): string[] {
+/** The scopes of these paths and those that contain them, each once: containing ones first (`''` is the whole), others in the order in which they come. */
+export function scopeTree(paths: Iterable<string>): string[] {
   const tree = new Map<string, string[]>([['', []]]);
   const enter = (path: string): void => {
     if (tree.has(path)) return;
@@ -39,20 +41,23 @@ function scopesOf({ parameters }: BuiltGraph, nodes: readonly Node[]): string[] 
     tree.get(parent)!.push(path);
     tree.set(path, []);
   };
-  for (const node of nodes) enter(node.scope);
-  for (const { name } of parameters) enter(name.slice(0, Math.max(0, name.lastIndexOf('.'))));
+  for (const path of paths) enter(path);
   const walk = (path: string): string[] => [path, ...tree.get(path)!.flatMap(walk)];
   return walk('');
 }
 
+/** Whether `path` is the scope or lies in it. */
+export function isWithin(scope: string, path: string): boolean {
+  return scope === '' || path === scope || path.startsWith(`${scope}.`);
+}
+
 function costOf(scope: string, { parameters, outputs }: BuiltGraph, nodes: readonly Node[]): ScopeCost {
-  const within = (path: string) => scope === '' || path === scope || path.startsWith(`${scope}.`);
-  const own = nodes.filter((node) => within(node.scope));
+  const own = nodes.filter((node) => isWithin(scope, node.scope));
   const last = scope === '' ? [...outputs.values()][0]?.type : own.at(-1)?.outputs[0].type;
   return {
     scope,
     shape: last?.shape ?? null,
-    parameters: sum(parameters.filter(({ name }) => within(name)).map(({ shape }) => elementCount(shape))),
+    parameters: sum(parameters.filter(({ name }) => isWithin(scope, name)).map(({ shape }) => elementCount(shape))),
     macs: sum(own.filter((node) => node.op.properties.products).map(flopsOf)) / 2,
     activationBytes: sum(own.flatMap((node) => (isView(node) ? [] : node.outputs.map(({ type }) => bytesOf(type))))),
   };

@@ -16,6 +16,7 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   predict: () => import('./predict.ts'),
   step: () => import('./step.ts'),
   bench: () => import('./bench.ts'),
+  profile: () => import('./profile.ts'),
   doctor: () => import('./doctor.ts'),
 };
 

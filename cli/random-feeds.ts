@@ -9,8 +9,7 @@ export type Feeds = Readonly<Record<string, TensorData>>;
 /** Examples for every data input and target of the file `name`: uniform numbers in [0,1) for arrays, classes in turn for class indices; the same every time. */
 export function randomFeeds(manifest: Manifest, name: string): Feeds {
   const file = fileOf(manifest, name);
-  const step = fileOf(manifest, 'step.onnx');
-  const classes = step.outputs.find((port) => port.name === manifest.scores?.output)?.shape.at(-1);
+  const classes = file.outputs.find((port) => port.name === manifest.scores?.output)?.shape.at(-1);
   const fill = ({ name, dtype, shape }: ManifestPort): TensorData => {
     const sizes = shape as number[];
     const length = sizes.reduce((product, size) => product * size, 1);

@@ -46,9 +46,7 @@ export function stepGraph(program: Program, request: TrainingRequest, gradients 
   const tables = tablesOf(result);
   const gradient = appendGradient(result);
   const flat = graph.input('parameters', { dtype: 'float32', shape: [lengthOf(tables.parameters)] }, 'state');
-  const update = graph.during('optimizer', () =>
-    appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient),
-  );
+  const update = graph.during('optimizer', () => appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient));
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (gradients) graph.outputs.set('gradients', gradient);
