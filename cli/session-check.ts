@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
+import { disableTelemetry } from '../runtime/telemetry.ts';
 
 /**
  * Makes a session of each of these ONNX files on the CPU, as their users will.
  * @throws DdrcError EMITTED_REFUSED with ONNX Runtime's own sentence
  */
 export async function checkSessions(folder: string, names: readonly string[]): Promise<void> {
+  disableTelemetry();
   const { InferenceSession } = await import('onnxruntime-node');
   for (const name of names) {
     try {

@@ -3,6 +3,7 @@ import { statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import { Worker } from 'node:worker_threads';
+import { disableTelemetry } from './telemetry.ts';
 
 /*
  * Programs of this folder that run beside the main one. Where this file is compiled, they are too. Where it is TypeScript (in tests, or run by a loader),
@@ -28,6 +29,7 @@ function loader(entry: string): string {
 
 /** Starts the program `name` in a thread of its own. */
 export function startThread(name: string, workerData: unknown): Worker {
+  disableTelemetry();
   const url = programUrl(name);
   if (url.pathname.endsWith('.js')) return new Worker(url, { workerData });
   // In threads, Node 20 ignores the hooks that --import registers.
@@ -37,6 +39,7 @@ export function startThread(name: string, workerData: unknown): Worker {
 
 /** Starts the program `name` in a process of its own that can send messages and prints nothing. */
 export function startProcess(name: string, args: readonly string[]): ChildProcess {
+  disableTelemetry();
   const url = programUrl(name);
   const execArgv = url.pathname.endsWith('.js') ? [] : ['--import', loader('tsx')];
   return fork(url, args, { execArgv, stdio: ['ignore', 'ignore', 'ignore', 'ipc'] });
