@@ -33,7 +33,7 @@ export function add(program: Command): void {
     .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
     .option('--batch <n>', 'examples of one step', wholeNumber(1), 16)
     .option('--steps <n>', 'timed steps, after one to warm up', wholeNumber(1), 5)
-    .option('--threads <n>', 'threads of one operator', wholeNumber(1), availableParallelism())
+    .option('--threads <n>', 'threads of one operator', wholeNumber(1, 256), availableParallelism())
     .option('--device <name>', 'auto, cpu, cuda or webgpu', 'cpu')
     .option('--json', 'one JSON object on one line in place of the table');
   addModelFlags(command)

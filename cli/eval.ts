@@ -44,7 +44,7 @@ export function add(program: Command): void {
     .option('--split <name>', 'split of the data, or all (default: test, or all where the data have no splits)')
     .option('--batch <n>', 'examples at a time', wholeNumber(1), 32)
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: cpu)')
-    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1))
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
     .option('--cache <folder>', "folder for decoded images, or none (default: the user's cache folder)")
     .option('--json', 'one JSON object in place of the table')

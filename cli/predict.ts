@@ -22,7 +22,7 @@ export function add(program: Command): void {
     .argument('<images...>', 'image files, and folders whose images are taken')
     .option('--batch <n>', 'images at a time', wholeNumber(1), 16)
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: cpu)')
-    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1))
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
     .option('--json', 'an array of {file, class, probabilities} in place of the table')
     .addHelpText('after', example('ddrc predict runs/ddrnet-1 cell.jpeg more-cells'))

@@ -33,7 +33,7 @@ export function add(program: Command): void {
     .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
     .option('--batch <n>', 'examples of one step', wholeNumber(1), 16)
     .option('--steps <n>', 'measured steps, after one to warm up', wholeNumber(1), 3)
-    .option('--threads <n>', 'threads of one operator', wholeNumber(1), availableParallelism())
+    .option('--threads <n>', 'threads of one operator', wholeNumber(1, 256), availableParallelism())
     .option('--infer', 'inference in place of a training step')
     .option('--json', 'one JSON object with every kernel in place of the tables');
   addModelFlags(command)

@@ -44,7 +44,7 @@ export function add(program: Command): void {
     .requiredOption('--out <file>', 'safetensors to write: eval_logits, train_logits, loss, grad:NAME, adam:NAME, stat:NAME')
     .option('--options <file>', 'JSON object of options of the model')
     .option('--lr <rate>', 'learning rate', decimal(0), 1e-3)
-    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1));
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256));
   addModelFlags(command)
     .addHelpText(
       'after',

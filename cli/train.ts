@@ -44,7 +44,7 @@ export function add(program: Command): void {
     .option('--run <folder>', 'where the results go (default: runs/MODEL-N)')
     .option('--resume <folder>', 'go on with a run that was stopped')
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: auto)')
-    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1))
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .addOption(
       new Option('--on-bad-image <what>', 'stop at an image that cannot be read, or leave it out (default: stop)').argParser(
         oneOf('stop', 'skip'),
