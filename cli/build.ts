@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { layOut } from '../compiler/artifacts/table.ts';
 import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
-import { portable } from '../compiler/emit/lowering.ts';
+import { newestOpset, portable } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
 import type { Manifest } from '../contract/manifest.ts';
@@ -19,9 +19,6 @@ import { graphText, lowerings, printable } from './graph-text.ts';
 import { bytes, duration } from './quantity.ts';
 import { checkSessions } from './session-check.ts';
 import { textTable } from './text-table.ts';
-
-/** Newest opset whose operators the lowerings know. */
-const newestOpset = 25;
 
 interface BuildFlags extends ModelFlags {
   readonly out: string;
@@ -63,6 +60,8 @@ export function add(program: Command): void {
 async function build(path: string | undefined, flags: BuildFlags): Promise<void> {
   const program = await openProgram(path, flags, { classes: flags.classes?.length });
   checkClasses(program, flags.classes);
+  if (flags.input === 'uint8' && !program.inputs.some(({ kind }) => kind === 'image'))
+    throw usageError(`--input uint8 is for images, but ${program.name} takes none`, 'build', 'leave it out');
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights);
   const compiled = compile(program, {
     artifacts: artifactsOf(program),

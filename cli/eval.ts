@@ -1,6 +1,7 @@
 import { existsSync } from 'node:fs';
 import { extname, join } from 'node:path';
 import type { Command } from 'commander';
+import { DdrcError } from '../diagnostics/error.ts';
 import { type Dataset, imageDataset, openArrays } from '../runtime/data/dataset.ts';
 import { loadImages } from '../runtime/data/images.ts';
 import { readListing } from '../runtime/data/layout.ts';
@@ -56,6 +57,7 @@ async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
   const display = createProgress(process.stderr);
   const model = await openTrained(path, flags);
   try {
+    checkScores(model);
     const { dataset, name, close } = await openExamples(path, model, flags, display);
     try {
       const onBatch = (done: number, total: number) => display.count('evaluating', done, total);
@@ -70,6 +72,17 @@ async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
     display.end();
     await model.close();
   }
+}
+
+/** What is measured here is counted by class; the loss is not part of a model.onnx. */
+function checkScores({ description, file }: OpenModel): void {
+  if (description.scores !== null) return;
+  throw new DdrcError({
+    code: 'MODEL_SCORELESS',
+    message: `${description.model} gives no scores by class, so there is nothing to count by class`,
+    where: file,
+    hint: "the loss on the run's test examples is in the last line of its metrics.jsonl",
+  });
 }
 
 function openExamples(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {

@@ -3,9 +3,10 @@ import nodeModule from 'node:module';
 import { basename, dirname, extname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Program } from '../compiler/ir/program.ts';
-import { DdrcError } from '../diagnostics/error.ts';
+import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { isModel, type Model } from '../dsl/model.ts';
+import { parseSchedule } from '../runtime/schedule.ts';
 import { modelError } from './model-error.ts';
 import { packageRoot } from './project.ts';
 import { resolve as resolveDdrc } from './resolve-ddrc.ts';
@@ -52,7 +53,20 @@ export function instantiate({ model, file }: LoadedModel, options: Readonly<Reco
     }
   };
   const program = guarded(() => model.instantiate(options));
+  checkSchedule(program.training.schedule, file);
   return { ...program, build: (request) => guarded(() => program.build(request)) };
+}
+
+/** The language takes a schedule as text; what it means is known where trainings run. */
+function checkSchedule(text: unknown, file: string): void {
+  const invalid = (message: string, hint?: string, cause?: unknown) =>
+    new DdrcError({ code: 'MODEL_INVALID', message: `training.schedule: ${message}`, where: shown(file), hint, cause });
+  if (typeof text !== 'string') throw invalid(`a schedule is text, not ${kindOf(text)}`, "write it as in schedule: 'one-cycle'");
+  try {
+    parseSchedule(text);
+  } catch (error) {
+    throw isDdrcError(error) ? invalid(error.message, error.hint, error) : error;
+  }
 }
 
 function findFile(path: string): string {

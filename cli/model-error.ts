@@ -27,8 +27,10 @@ export function modelError(error: unknown, file: string): unknown {
 /** A mistake that no line of the author's files led to is the file's as a whole. */
 function placed(error: DdrcError, file: string): DdrcError {
   const { code, message, notes, hint, where, cause } = error;
-  const ours = where === undefined || resolve(where).startsWith(own);
-  return ours ? new DdrcError({ code, message, notes, hint, where: shown(file), cause }) : error;
+  const inGraph = where?.startsWith('scope ');
+  const ours = where === undefined || inGraph || resolve(where).startsWith(own);
+  const place = inGraph ? `${shown(file)}, ${where}` : shown(file);
+  return ours ? new DdrcError({ code, message, notes, hint, where: place, cause }) : error;
 }
 
 /** esbuild's message: `/a/model.ts:2:18: ERROR: Unexpected ";"`; Node's own: `/a/model.js:3` before the sentence. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { Command } from 'commander';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
-import { defaultOptimizer } from '../dsl/model.ts';
+import { defaultOptimizer } from '../dsl/training.ts';
 import { checkExamples, prepareBatch } from '../runtime/batches.ts';
 import { type ExpectedState, loadWeights, unpackState, type Weights } from '../runtime/checkpoint.ts';
 import { openArrays } from '../runtime/data/dataset.ts';
@@ -85,9 +85,10 @@ async function step(path: string, flags: StepFlags): Promise<void> {
     await engine.load(engineState(manifest, state));
     const scalars = stepScalars(manifest, state.step ?? 0, { learningRate: flags.lr }, 0);
     const trained = await engine.step('step.onnx', { ...(await feed()), ...scalars });
+    const loss = Number(trained.loss.data[0]);
+    if (!Number.isFinite(loss)) throw notFinite(loss, flags);
     const after = await engine.state();
     writeFileAtomic(flags.out, serializeSafetensors(results(program, expected, evaluated, trained, after)));
-    const loss = Number(trained.loss.data[0]);
     process.stdout.write(`loss ${loss}\n${shown(flags.out)}\n`);
   } finally {
     await engine.close();
@@ -130,6 +131,18 @@ function checkMoments(path: string, { moment1, moment2, step }: Weights): void {
     message: `${path} has a part of Adam's state only: ${absent.map(([name]) => name).join(' and ')} ${absent.length === 1 ? 'is' : 'are'} missing`,
     where: path,
     hint: 'give m:NAME and v:NAME for every parameter and step, or none of them',
+  });
+}
+
+function notFinite(loss: number, { batch, state }: StepFlags): DdrcError {
+  return new DdrcError({
+    code: 'LOSS_NOT_FINITE',
+    message: `the loss of the batch is ${loss}, so the step has no numbers to compare`,
+    notes: [
+      { label: 'batch', text: batch },
+      { label: 'state', text: state },
+    ],
+    hint: 'look for very large numbers in the batch and the parameters, and for logarithms and divisions of zero in the loss',
   });
 }
 

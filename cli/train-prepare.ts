@@ -14,6 +14,7 @@ import { usageError } from './failure.ts';
 import { type ModelFlags, optionsOf } from './flags.ts';
 import { instantiate, type LoadedModel, loadModel } from './load-model.ts';
 import { parseOptimizer } from './optimizer-text.ts';
+import { shown } from './shown-path.ts';
 import type { TrainSettings } from './train-settings.ts';
 import { type DataSource, openSource } from './training-data.ts';
 
@@ -95,7 +96,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     provider: choice.provider,
     threads: flags.threads ?? availableParallelism(),
   };
-  scheduleOf(settings, source.counts.train);
+  scheduleOf(settings, source.counts.train, flags.schedule === undefined ? shown(loaded.file) : undefined);
   const { compiled, step } = await compileFor(program, settings, choice);
   return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
 }
@@ -124,13 +125,18 @@ export async function prepareResumed(before: TrainSettings, folder: string, flag
   return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
 }
 
-/** The learning rate of each step of a training on so many examples. */
+/**
+ * The learning rate of each step of a training on so many examples.
+ * @param where what the schedule came from, for messages; `--schedule` by default
+ * @throws DdrcError SCHEDULE_INVALID
+ */
 export function scheduleOf(
   { schedule, learningRate, batch, epochs }: Pick<TrainSettings, 'schedule' | 'learningRate' | 'batch' | 'epochs'>,
   examples: number,
+  where?: string,
 ): Schedule {
   const stepsPerEpoch = Math.max(1, Math.floor(examples / batch));
-  return createSchedule(parseSchedule(schedule), { learningRate, steps: stepsPerEpoch * epochs, stepsPerEpoch });
+  return createSchedule(parseSchedule(schedule, where), { learningRate, steps: stepsPerEpoch * epochs, stepsPerEpoch }, where);
 }
 
 /** The program with the options that the flags set, and those of `more` that the model has, takes, and the flags do not set. */

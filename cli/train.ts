@@ -3,8 +3,9 @@ import { dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { parseProgress } from '../runtime/checkpoint.ts';
 import type { TestFigures } from '../runtime/evaluator.ts';
-import { readLines } from '../runtime/files.ts';
+import { readBytes, readLines } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
+import { describeModel } from '../runtime/predictor.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors.ts';
@@ -207,9 +208,19 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     lines.push(test.confusion ? formatReport(test as Report) : `loss ${test.loss}`);
   } else lines.push(`trained ${epochs} epochs, no test data; weights of ${best}`);
   lines.push('', `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl, config.json`);
-  if (test?.confusion || settings.classes)
-    lines.push('next', `  npx ddrc predict ${folder} IMAGE…`, `  npx ddrc eval ${folder} --data FOLDER`);
+  const next = nextSteps(paths.model, folder, settings);
+  if (next.length > 0) lines.push('next', ...next.map((line) => `  ${line}`));
   process.stdout.write(`${lines.join('\n')}\n`);
+}
+
+/** The commands that a run's model.onnx is made for. */
+function nextSteps(model: string, folder: string, { classes }: TrainSettings): string[] {
+  if (!existsSync(model)) return [];
+  const { scores, preprocessing } = describeModel(readBytes(model), model);
+  if (scores === null) return [];
+  const data = classes === null ? 'FILE.safetensors' : 'FOLDER';
+  const measure = `npx ddrc eval ${folder} --data ${data}`;
+  return preprocessing.length > 0 ? [`npx ddrc predict ${folder} IMAGE…`, measure] : [measure];
 }
 
 /** The folders of a path that do not exist yet, the deepest first. */

@@ -6,6 +6,7 @@ import { emitInference } from './artifacts/inference.ts';
 import { initialWeights } from './artifacts/initial.ts';
 import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
 import { slotNames } from './artifacts/optimizers.ts';
+import { checkRequest } from './artifacts/request.ts';
 import { layOut } from './artifacts/table.ts';
 import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph } from './artifacts/training.ts';
 import { portable, type Target } from './emit/lowering.ts';
@@ -54,9 +55,11 @@ export interface Compiled {
 /**
  * Compiles a program: forward, differentiation, optimizer, lowering, serialisation. The same request gives the same bytes.
  * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering,
- *   weights of another model (CHECKPOINT_MODEL), another number of classes than scores (DATA_CLASSES_DIFFER)
+ *   weights of another model (CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE), another number of classes than scores (DATA_CLASSES_DIFFER), a
+ *   request that says what it does not know (COMPILE_REQUEST)
  */
 export function compile(program: Program, request: CompileRequest = {}): Compiled {
+  checkRequest(request);
   const { artifacts = ['model', 'step', 'grad', 'eval'], target = portable, batch = 'N', inferenceBatch = 'N' } = request;
   const optimizer = request.optimizer ?? program.training.optimizer;
   const clipNorm = request.clipNorm ?? program.training.clipNorm;

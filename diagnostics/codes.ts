@@ -15,6 +15,7 @@ export const codes = {
   OPTION_UNKNOWN: 'A model has no option of the name given.',
   OPTION_INVALID: 'The value given for an option of a model is out of its range or of another type.',
   MODEL_INVALID: 'defineModel was given something that does not make a model.',
+  COMPILE_REQUEST: 'compile was called with something that it does not know, or with a value out of its range.',
   // Files, checkpoints and run folders
   FILE_MISSING: 'A file or folder to read does not exist.',
   FILE_UNREADABLE: 'A file to read exists but cannot be read.',
@@ -52,6 +53,7 @@ export const codes = {
   IMAGE_TOO_LARGE: 'An image has more than 16,384 pixels in width or height.',
   AUGMENT_OPTION: 'An augmentation setting is unknown or out of its range.',
   ARRAYS_INPUT_MISSING: 'A safetensors file of arrays lacks an array that the model takes.',
+  ARRAYS_NOT_FINITE: 'An array of a safetensors file of examples has NaN, infinity or a value beyond float32.',
   ARRAYS_LENGTHS_DIFFER: 'The arrays of a safetensors file do not have the same number of examples.',
   // The command line and model files
   USAGE: 'A command was called with an argument or flag that it does not understand.',

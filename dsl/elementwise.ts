@@ -1,38 +1,52 @@
 import { scalar } from '../compiler/ir/ndarray.ts';
-import { apply, contextOf, type DType, type Shape, type Tensor, tensor } from './tensor.ts';
-import type { broadcastShape, fits, made } from './types/index.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { literal } from './literal.ts';
+import { apply, contextOf, type DType, located, type Shape, type Tensor, tensor } from './tensor.ts';
+import type { broadcastShape, fits, made, ShapeError } from './types/index.ts';
 
 /** A tensor, or a number that becomes a constant of the other operand's element type. */
 export type Operand = Tensor | number;
 type shapeOf<X extends Operand> = X extends Tensor ? X['shape'] : [];
 type dtypeOf<A extends Operand, B extends Operand> = A extends Tensor ? A['dtype'] : B extends Tensor ? B['dtype'] : DType;
 
+/** Refuses two plain numbers, which belong to no graph: `add: takes at least one tensor, got two numbers`. */
+type oneTensor<Op extends string, A extends Operand, B extends Operand> = A extends number
+  ? B extends number
+    ? ShapeError<`${Op}: takes at least one tensor, got two numbers`>
+    : []
+  : [];
+
 /** An element-wise operator of two operands with numpy's broadcasting. */
 export type Binary<Op extends string> = <A extends Operand, B extends Operand>(
   a: A,
-  b: B & fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>,
+  b: B & fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>> & fits<oneTensor<Op, A, B>>,
 ) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>, dtypeOf<A, B>>;
 
 /** A comparison of two operands, element by element, with broadcasting; its results are true or false. */
 export type Comparison<Op extends string> = <A extends Operand, B extends Operand>(
   a: A,
-  b: B & fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>,
+  b: B & fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>> & fits<oneTensor<Op, A, B>>,
 ) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>, 'bool'>;
 
 /** An element-wise operator of one tensor. */
 export type Unary = <X extends Tensor>(x: X) => Tensor<X['shape'], X['dtype']>;
 
-function operands(a: Operand, b: Operand): [Tensor, Tensor] {
-  const known = typeof a === 'number' ? (b as Tensor) : a;
-  const context = contextOf(known);
-  const lift = (x: Operand) => (typeof x === 'number' ? tensor(context, context.graph.constant(scalar(x, known.dtype))) : x);
-  return [lift(a), lift(b)];
+function operands(op: string, a: Operand, b: Operand): [Tensor, Tensor] {
+  if (typeof a !== 'number') return [a, typeof b === 'number' ? literal(op, a, b) : b];
+  if (typeof b !== 'number') return [literal(op, b, a), b];
+  throw located(
+    new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${op}: takes at least one tensor, got two numbers`,
+      hint: 'plain numbers are for JavaScript to compute with',
+    }),
+  );
 }
 
 const binary =
   (op: string) =>
   (a: Operand, b: Operand): Tensor =>
-    apply(op, operands(a, b));
+    apply(op, operands(op, a, b));
 const unary =
   (op: string) =>
   (x: Tensor): Tensor =>
@@ -108,7 +122,7 @@ export function where(condition: Tensor, x: Operand, y: Operand): Tensor {
   const numbers = typeof x === 'number' && typeof y === 'number';
   const context = contextOf(condition);
   const lifted = numbers ? tensor(context, context.graph.constant(scalar(x))) : x;
-  return apply('where', [condition, ...operands(lifted, y)]);
+  return apply('where', [condition, ...operands('where', lifted, y)]);
 }
 
 /** x with another element type; truth values become 0 and 1, float32 is cut towards zero. */

@@ -1,8 +1,11 @@
+import { formatShape } from '../compiler/ir/types.ts';
 import { requireConvSizes } from '../compiler/ops/conv.ts';
 import { requireLinearSizes } from '../compiler/ops/linear.ts';
+import { requireRank, shapeError } from '../compiler/ops/shapes.ts';
 import { fanIn, type Initializer } from './initializers.ts';
+import { requireOptions } from './known-options.ts';
 import { apply, check, contextOf, type Tensor, tensor } from './tensor.ts';
-import type { ConvWindow, convShape, fits, linearShape, made } from './types/index.ts';
+import type { ConvWindow, conv1dShape, conv2dShape, fits, knownOptions, linearShape, made } from './types/index.ts';
 import { padsOf, perAxis } from './window.ts';
 
 /** A convolution's window and what it learns. */
@@ -13,12 +16,23 @@ export interface ConvOptions extends ConvWindow {
   readonly initializer?: Initializer;
 }
 
-function convolution(x: Tensor, name: string, options: ConvOptions, rank: number): Tensor {
+const convOptions = ['filters', 'kernel', 'stride', 'pad', 'dilation', 'groups', 'bias', 'initializer'];
+const linearOptions = ['units', 'bias', 'initializer'];
+
+function convolution(x: Tensor, name: string, options: ConvOptions, rank: 1 | 2): Tensor {
+  const op = `conv${rank}d`;
+  requireOptions(op, x, options, convOptions);
   const { filters, groups = 1, bias = true } = options;
   const kernel = perAxis(options.kernel, rank, 1);
   const dilations = perAxis(options.dilation, rank, 1);
   const context = contextOf(x);
   return context.graph.within(name, () => {
+    check(op, [x], (types, site) => {
+      requireRank(types[0], [rank + 2], site, rank === 1 ? '[N,C,L]' : '[N,C,H,W]', otherConvolution(x, rank));
+      if (kernel.length === rank) return;
+      const sentence = `kernel must have ${rank} ${rank === 1 ? 'value' : 'values'}, got ${kernel.length}`;
+      throw shapeError(site, 'SHAPE_ATTRIBUTE', sentence, types, 'one number stands for all axes of the map');
+    });
     check('conv', [x], (types, site) => requireConvSizes(types, filters, kernel, groups, site));
     const shape = [filters, (x.shape[1] as number) / groups, ...kernel];
     const uniform = fanIn(shape.slice(1).reduce((a, b) => a * b));
@@ -33,22 +47,27 @@ function convolution(x: Tensor, name: string, options: ConvOptions, rank: number
   });
 }
 
+function otherConvolution(x: Tensor, rank: 1 | 2): string {
+  if (x.shape.length === 5 - rank) return `conv${3 - rank}d takes ${formatShape(x.shape)}`;
+  return 'reshape it first';
+}
+
 /** Convolution of x [N,C,H,W] → [N,filters,H',W']; parameters `name.weight` [filters,C/groups,kh,kw] and `name.bias` [filters]. */
 export function conv2d<X extends Tensor, const O extends ConvOptions>(
-  x: X & fits<convShape<X['shape'], O>>,
+  x: X & fits<conv2dShape<X['shape'], O>>,
   name: string,
-  options: O,
-): Tensor<made<convShape<X['shape'], O>>, 'float32'>;
+  options: O & fits<knownOptions<'conv2d', O, keyof ConvOptions>>,
+): Tensor<made<conv2dShape<X['shape'], O>>, 'float32'>;
 export function conv2d(x: Tensor, name: string, options: ConvOptions): Tensor {
   return convolution(x, name, options, 2);
 }
 
 /** Convolution of x [N,C,L] → [N,filters,L']; parameters `name.weight` [filters,C/groups,k] and `name.bias` [filters]. */
 export function conv1d<X extends Tensor, const O extends ConvOptions>(
-  x: X & fits<convShape<X['shape'], O>>,
+  x: X & fits<conv1dShape<X['shape'], O>>,
   name: string,
-  options: O,
-): Tensor<made<convShape<X['shape'], O>>, 'float32'>;
+  options: O & fits<knownOptions<'conv1d', O, keyof ConvOptions>>,
+): Tensor<made<conv1dShape<X['shape'], O>>, 'float32'>;
 export function conv1d(x: Tensor, name: string, options: ConvOptions): Tensor {
   return convolution(x, name, options, 1);
 }
@@ -79,7 +98,9 @@ export function sharedLinear<X extends Tensor, U extends number>(
   name: string,
   options: LinearOptions<U>,
 ): <Y extends Tensor>(x: Y) => Tensor<linearShape<Y['shape'], U>, Y['dtype']>;
-export function sharedLinear(x: Tensor, name: string, { units, bias = true, initializer }: LinearOptions): unknown {
+export function sharedLinear(x: Tensor, name: string, options: LinearOptions): unknown {
+  requireOptions('linear', x, options, linearOptions);
+  const { units, bias = true, initializer } = options;
   const context = contextOf(x);
   return context.graph.within(name, () => {
     check('linear', [x], (types, site) => requireLinearSizes(types, units, site));

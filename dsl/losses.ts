@@ -39,6 +39,13 @@ function requireScores(
     const sentence = `${classWeights.length} class weights for ${classes} classes`;
     throw shapeError(site, 'SHAPE_ATTRIBUTE', sentence, types, 'give a weight for each class');
   }
+  const unfit = classWeights?.find((weight) => !(weight >= 0 && weight < Number.POSITIVE_INFINITY));
+  if (unfit !== undefined) {
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', `class weight ${unfit} is not a number of 0 or more`, types);
+  }
+  if (classWeights?.every((weight) => weight === 0)) {
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', 'all class weights are 0', types, 'give a class that counts a weight above 0');
+  }
   if (!(smoothing >= 0 && smoothing <= 1)) {
     throw shapeError(site, 'SHAPE_ATTRIBUTE', `smoothing ${smoothing} is not from 0 to 1`, types, 'the usual one is 0.1');
   }

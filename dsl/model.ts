@@ -1,10 +1,11 @@
 import { Graph } from '../compiler/ir/graph.ts';
-import type { BuildRequest, BuiltGraph, ModelPort, OptimizerSpec, Program, TrainingDefaults } from '../compiler/ir/program.ts';
-import type { DType, Shape } from '../compiler/ir/types.ts';
+import type { BuildRequest, BuiltGraph, ModelPort, Program, TrainingDefaults } from '../compiler/ir/program.ts';
+import { type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
 import { operators } from '../compiler/ops/index.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type OptionSpecs, type OptionValues, resolveOptions } from './options.ts';
 import { Context, graphValue, isTensor, located, type Tensor, tensor } from './tensor.ts';
+import { trainingOf } from './training.ts';
 import type { flawless } from './types/index.ts';
 
 const brand = Symbol.for('ddrc.model');
@@ -31,11 +32,10 @@ export function classIndex(): Port<['N'], 'int64'> {
 }
 
 /** Arrays [N,…sizes] of any meaning, float32 unless said otherwise. */
-export function array<const S extends readonly number[], const D extends DType = 'float32'>(
-  sizes: S,
-  dtype?: D,
-): Port<['N', ...S], D> {
-  return { shape: ['N', ...sizes], dtype: dtype ?? ('float32' as D), kind: 'array' };
+export function array<const S extends readonly number[]>(sizes: S): Port<['N', ...S], 'float32'>;
+export function array<const S extends readonly number[], const D extends DType>(sizes: S, dtype: D): Port<['N', ...S], D>;
+export function array(sizes: readonly number[], dtype: DType = 'float32'): Port {
+  return { shape: ['N', ...sizes], dtype, kind: 'array' };
 }
 
 export type Ports = Readonly<Record<string, Port>>;
@@ -68,23 +68,11 @@ export interface Model<O extends OptionSpecs = OptionSpecs> {
   readonly options: O;
   /**
    * The model with its options set.
-   * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID
+   * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID, MODEL_INVALID
    */
   instantiate(options?: Readonly<Record<string, unknown>>): Program;
   readonly [brand]: true;
 }
-
-/** Adam as in Kingma and Ba 2015, both moments bias-corrected: the optimizer of a model that names none. */
-export const defaultOptimizer: OptimizerSpec = { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 };
-
-const trainingDefaults: TrainingDefaults = {
-  optimizer: defaultOptimizer,
-  learningRate: 1e-3,
-  schedule: 'constant',
-  batch: 32,
-  epochs: 10,
-  clipNorm: 0,
-};
 
 /** Makes a model from its definition; a model file exports it as its default. */
 export function defineModel<
@@ -116,8 +104,10 @@ export function defineModel<
       const inputs = definition.inputs(options);
       const targets = definition.targets?.(options) ?? ({} as T);
       const request: BuildRequest = { mode: 'inference', batch: 'N', loss: false };
-      const outputs = build(definition, options, inputs, targets, request).outputs;
-      checkNames(name, [...Object.keys(inputs), ...Object.keys(targets)], [...outputs.keys()]);
+      const first = build(definition, options, inputs, targets, request);
+      const { outputs } = first;
+      checkNames(name, Object.keys(inputs), Object.keys(targets), [...outputs.keys()]);
+      const training = trainingOf(name, definition.training);
       const activation = definition.scores?.(options) ?? 'softmax';
       return {
         name,
@@ -125,8 +115,12 @@ export function defineModel<
         inputs: portsOf(inputs),
         targets: portsOf(targets),
         scores: outputs.has('logits') ? { output: 'logits', activation } : null,
-        training: { ...trainingDefaults, ...definition.training },
-        build: (asked) => build(definition, options, inputs, targets, asked),
+        training,
+        build(asked) {
+          const built = build(definition, options, inputs, targets, asked);
+          requireSame(name, first, built);
+          return built;
+        },
       };
     },
   };
@@ -163,12 +157,15 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   try {
     const results = definition.forward(feed(inputs, 'data') as TensorsOf<I>, options);
     const outputs = checkOutputs(definition.name, results);
+    context.close();
     const loss =
       request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
     if (loss !== null && (!isTensor(loss) || loss.shape.length !== 0)) {
+      // Said of the batch by its name, not of the size that this graph happens to have.
+      if (request.batch !== 'N') build(definition, options, inputs, targets, { ...request, batch: 'N' });
       throw new DdrcError({
         code: 'MODEL_INVALID',
-        message: `${definition.name}: the loss must be a scalar tensor, got ${isTensor(loss) ? `[${loss.shape}]` : String(loss)}`,
+        message: `${definition.name}: the loss must be a scalar tensor, got ${isTensor(loss) ? formatShape(loss.shape) : String(loss)}`,
         hint: isTensor(loss)
           ? 'take the mean over the batch'
           : 'return what a loss function gives: softmaxCrossEntropy(logits, label)',
@@ -187,6 +184,22 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
+}
+
+/** Refuses a model that is another one the next time: a counter beside `forward`, or a random number in it. */
+function requireSame(model: string, before: BuiltGraph, now: BuiltGraph): void {
+  const namesOf = ({ parameters, statistics, outputs }: BuiltGraph) => [
+    ...[...parameters, ...statistics].map(({ name, shape }) => `${name} ${formatShape(shape)}`),
+    ...outputs.keys(),
+  ];
+  const [expected, found] = [before, now].map(namesOf);
+  const place = Array.from({ length: Math.max(expected.length, found.length) }).findIndex((_, i) => expected[i] !== found[i]);
+  if (place < 0) return;
+  throw new DdrcError({
+    code: 'MODEL_INVALID',
+    message: `${model}: forward is not the same each time it is called: first ${expected[place] ?? 'nothing'}, then ${found[place] ?? 'nothing'}`,
+    hint: 'let its layers and their names follow from its inputs and options alone, not from a counter outside it',
+  });
 }
 
 /** Names that emitted graphs use for values of their own, beside those that end in `_out`. */
@@ -209,8 +222,8 @@ const reserved = [
   'mean_square',
 ];
 
-function checkNames(model: string, ports: readonly string[], outputs: readonly string[]): void {
-  const all = [...ports, ...outputs];
+function checkNames(model: string, inputs: readonly string[], targets: readonly string[], outputs: readonly string[]): void {
+  const all = [...inputs, ...targets, ...outputs];
   // A name with a dot or a colon could be that of a parameter or of a value inside an emitted graph.
   const unfit = all.find((name) => !/^[A-Za-z_][\w-]*$/.test(name));
   if (unfit !== undefined) {
@@ -220,7 +233,20 @@ function checkNames(model: string, ports: readonly string[], outputs: readonly s
       hint: 'begin with a letter: image_2',
     });
   }
-  const taken = all.find((name, i) => reserved.includes(name) || name.endsWith('_out') || all.indexOf(name) !== i);
+  const twice = all.find((name, i) => all.indexOf(name) !== i);
+  if (twice !== undefined && !reserved.includes(twice)) {
+    const [first, second] = [
+      ...(inputs.includes(twice) ? ['an input'] : []),
+      ...(targets.includes(twice) ? ['a target'] : []),
+      ...(outputs.includes(twice) ? ['an output'] : []),
+    ];
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${model}: ${second} cannot be called ${twice}, since ${first} has this name`,
+      hint: 'give one of them another name',
+    });
+  }
+  const taken = all.find((name) => reserved.includes(name) || name.endsWith('_out'));
   if (taken !== undefined) {
     throw new DdrcError({
       code: 'MODEL_INVALID',

@@ -1,6 +1,7 @@
 import { requireChannels } from '../compiler/ops/norm-inputs.ts';
 import { normalizeAxis, requireKnown } from '../compiler/ops/shapes.ts';
 import { ones, zeros } from './initializers.ts';
+import { requireOptions } from './known-options.ts';
 import { apply, applyAll, check, contextOf, type Shape, type Tensor, tensor } from './tensor.ts';
 import type { fits, groupNormShape, made } from './types/index.ts';
 
@@ -25,7 +26,13 @@ export function batchNorm<X extends Tensor>(
   name: string,
   options?: { readonly epsilon?: number; readonly momentum?: number },
 ): Tensor<X['shape'], X['dtype']>;
-export function batchNorm(x: Tensor, name: string, { epsilon = 1e-5, momentum = 0.1 } = {}): Tensor {
+export function batchNorm(
+  x: Tensor,
+  name: string,
+  options: { readonly epsilon?: number; readonly momentum?: number } = {},
+): Tensor {
+  requireOptions('batchNorm', x, options, ['epsilon', 'momentum']);
+  const { epsilon = 1e-5, momentum = 0.1 } = options;
   const context = contextOf(x);
   const { graph } = context;
   return graph.within(name, () => {
@@ -51,11 +58,9 @@ export function groupNorm<X extends Tensor, G extends number>(
   name: string,
   options: { readonly groups: G; readonly epsilon?: number },
 ): Tensor<made<groupNormShape<X['shape'], G>>, X['dtype']>;
-export function groupNorm(
-  x: Tensor,
-  name: string,
-  { groups, epsilon = 1e-5 }: { readonly groups: number; readonly epsilon?: number },
-): Tensor {
+export function groupNorm(x: Tensor, name: string, options: { readonly groups: number; readonly epsilon?: number }): Tensor {
+  requireOptions('groupNorm', x, options, ['groups', 'epsilon']);
+  const { groups, epsilon = 1e-5 } = options;
   return contextOf(x).graph.within(name, () =>
     apply('groupNorm', [x, ...scaleAndShift(x, channelsOf('groupNorm', x))], { groups, epsilon }),
   );
@@ -67,7 +72,9 @@ export function instanceNorm<X extends Tensor>(
   name: string,
   options?: { readonly epsilon?: number },
 ): Tensor<X['shape'], X['dtype']>;
-export function instanceNorm(x: Tensor, name: string, { epsilon = 1e-5 } = {}): Tensor {
+export function instanceNorm(x: Tensor, name: string, options: { readonly epsilon?: number } = {}): Tensor {
+  requireOptions('instanceNorm', x, options, ['epsilon']);
+  const { epsilon = 1e-5 } = options;
   return contextOf(x).graph.within(name, () =>
     apply('instanceNorm', [x, ...scaleAndShift(x, channelsOf('instanceNorm', x))], { epsilon }),
   );
@@ -79,7 +86,9 @@ export function layerNorm<X extends Tensor>(
   name: string,
   options?: { readonly axis?: number; readonly epsilon?: number },
 ): Tensor<X['shape'], X['dtype']>;
-export function layerNorm(x: Tensor, name: string, { axis = -1, epsilon = 1e-5 } = {}): Tensor {
+export function layerNorm(x: Tensor, name: string, options: { readonly axis?: number; readonly epsilon?: number } = {}): Tensor {
+  requireOptions('layerNorm', x, options, ['axis', 'epsilon']);
+  const { axis = -1, epsilon = 1e-5 } = options;
   return contextOf(x).graph.within(name, () => {
     let first = 0;
     check('layerNorm', [x], (types, site) => {

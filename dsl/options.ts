@@ -96,7 +96,7 @@ export type OptionValues<O extends OptionSpecs> = { readonly [K in keyof O]: O[K
 
 /**
  * The options of a model with `given` in place of defaults.
- * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID
+ * @throws DdrcError OPTION_UNKNOWN, OPTION_INVALID, MODEL_INVALID where a default breaks its own rule
  */
 export function resolveOptions<O extends OptionSpecs>(
   model: string,
@@ -104,7 +104,17 @@ export function resolveOptions<O extends OptionSpecs>(
   given: Readonly<Record<string, unknown>>,
 ): OptionValues<O> {
   const values: Record<string, unknown> = {};
-  for (const [name, spec] of Object.entries(specs)) values[name] = spec.default;
+  for (const [name, spec] of Object.entries(specs)) {
+    const wrong = spec.check(spec.default);
+    if (wrong) {
+      throw new DdrcError({
+        code: 'MODEL_INVALID',
+        message: `${model}: the default of option ${name} ${wrong}, got ${String(spec.default)}`,
+        hint: 'give the option another default, or a wider range',
+      });
+    }
+    values[name] = spec.default;
+  }
   for (const [name, raw] of Object.entries(given)) {
     if (!Object.hasOwn(specs, name)) {
       throw new DdrcError({

@@ -1,6 +1,9 @@
+import { requireOptions } from './known-options.ts';
 import { apply, type Tensor } from './tensor.ts';
-import type { fits, globalPoolShape, made, PoolWindow, poolShape } from './types/index.ts';
+import type { fits, globalPoolShape, knownOptions, made, PoolWindow, poolShape } from './types/index.ts';
 import { padsOf, perAxis } from './window.ts';
+
+const poolOptions = ['kernel', 'stride', 'pad'];
 
 function attrsOf(x: Tensor, { kernel, stride, pad }: PoolWindow) {
   const sizes = perAxis(kernel, x.shape.length - 2, 1);
@@ -10,18 +13,20 @@ function attrsOf(x: Tensor, { kernel, stride, pad }: PoolWindow) {
 /** Greatest value of each window of x [N,C,…]; the gradient goes to the first of equal ones in row-major order. Windows do not overlap by default. */
 export function maxPool<X extends Tensor, const O extends PoolWindow>(
   x: X & fits<poolShape<'maxPool', X['shape'], O>>,
-  window: O,
+  window: O & fits<knownOptions<'maxPool', O, keyof PoolWindow>>,
 ): Tensor<made<poolShape<'maxPool', X['shape'], O>>, X['dtype']>;
 export function maxPool(x: Tensor, window: PoolWindow): Tensor {
+  requireOptions('maxPool', x, window, poolOptions);
   return apply('maxPool', [x], attrsOf(x, window));
 }
 
 /** Mean of each window of x [N,C,…]; zeros around the map count unless `countIncludePad` is false. */
 export function averagePool<X extends Tensor, const O extends PoolWindow & { readonly countIncludePad?: boolean }>(
   x: X & fits<poolShape<'averagePool', X['shape'], O>>,
-  window: O,
+  window: O & fits<knownOptions<'averagePool', O, keyof PoolWindow | 'countIncludePad'>>,
 ): Tensor<made<poolShape<'averagePool', X['shape'], O>>, X['dtype']>;
 export function averagePool(x: Tensor, window: PoolWindow & { readonly countIncludePad?: boolean }): Tensor {
+  requireOptions('averagePool', x, window, [...poolOptions, 'countIncludePad']);
   return apply('averagePool', [x], { ...attrsOf(x, window), countIncludePad: window.countIncludePad ?? true });
 }
 

@@ -1,4 +1,6 @@
-import { requireSameShape } from '../compiler/ops/shapes.ts';
+import { requireSameShape, shapeError } from '../compiler/ops/shapes.ts';
+import { requireOptions } from './known-options.ts';
+import { requireLiteral } from './literal.ts';
 import { apply, applyAll, check, contextOf, type Shape, type Tensor } from './tensor.ts';
 import type {
   concatShape,
@@ -9,6 +11,7 @@ import type {
   madeAll,
   matmulShape,
   oneHotShape,
+  oneTarget,
   padShape,
   ResizeTarget,
   reshapeShape,
@@ -88,6 +91,7 @@ export function pad<X extends Tensor, const Pads extends readonly number[]>(
   value?: number,
 ): Tensor<made<padShape<X['shape'], Pads>>, X['dtype']>;
 export function pad(x: Tensor, pads: readonly number[], value = 0): Tensor {
+  requireLiteral('pad', x, value);
   return apply('pad', [x], { pads, value });
 }
 
@@ -113,10 +117,15 @@ export function oneHot(indices: Tensor, depth: number): Tensor {
 /** The map of x [N,C,H,W] scaled to another size, half-pixel centres; `nearest` by default. */
 export function resize<X extends Tensor, const To extends ResizeTarget>(
   x: X & fits<resizeShape<X['shape'], To>>,
-  to: To,
+  to: To & fits<oneTarget<To>>,
   mode?: 'nearest' | 'bilinear',
 ): Tensor<made<resizeShape<X['shape'], To>>, X['dtype']>;
 export function resize(x: Tensor, to: ResizeTarget, mode: 'nearest' | 'bilinear' = 'nearest'): Tensor {
+  requireOptions('resize', x, to, ['scale', 'size']);
+  check('resize', [x], (types, site) => {
+    if (!('size' in to && 'scale' in to)) return;
+    throw shapeError(site, 'SHAPE_ATTRIBUTE', 'takes scale or size, got both', types, 'leave one of them out');
+  });
   const rank = x.shape.length - 2;
   return apply(
     'resize',

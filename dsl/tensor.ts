@@ -5,6 +5,7 @@ import { type NDArray, scalar } from '../compiler/ir/ndarray.ts';
 import type { Site } from '../compiler/ir/op.ts';
 import type { Initializer, Stored } from '../compiler/ir/program.ts';
 import type { Attrs, Dim, DType, Shape, TensorType } from '../compiler/ir/types.ts';
+import { shapeError } from '../compiler/ops/shapes.ts';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 
 export type { Dim, DType, Shape } from '../compiler/ir/types.ts';
@@ -28,6 +29,7 @@ export class Context {
   readonly updates = new Map<Value, Value>();
   private seedInput: Value | null = null;
   private salts = 0;
+  private complete = false;
 
   constructor(
     readonly graph: Graph,
@@ -46,6 +48,11 @@ export class Context {
     return this.store(this.statistics, 'statistic', name, shape, initializer);
   }
 
+  /** Says that `forward` is over: a graph without a loss has to hold every parameter too. */
+  close(): void {
+    this.complete = true;
+  }
+
   private store(
     list: Stored[],
     role: 'parameter' | 'statistic',
@@ -54,6 +61,21 @@ export class Context {
     initializer: Initializer,
   ): Value {
     const full = this.graph.scope ? `${this.graph.scope}.${name}` : name;
+    if (this.complete) {
+      throw new DdrcError({
+        code: 'MODEL_INVALID',
+        message: `${full}: the loss cannot make a ${role}`,
+        hint: `make it in forward, and return there what the loss needs of it`,
+      });
+    }
+    const wrong = Object.values(initializer).find((number) => typeof number === 'number' && !Number.isFinite(number));
+    if (wrong !== undefined) {
+      throw new DdrcError({
+        code: 'MODEL_INVALID',
+        message: `${full}: its initializer has the number ${wrong}`,
+        hint: 'a parameter starts from finite numbers',
+      });
+    }
     const known = this.weights?.get(full);
     if (list.some((other) => other.name === full)) {
       throw new DdrcError({
@@ -138,6 +160,14 @@ function sharedContext(op: string, inputs: readonly Tensor[]): Context {
 /** Applies an operator; the sentence of a mistake gets the place in the model file. */
 export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
   const context = sharedContext(op, inputs);
+  const unfit = Object.entries(attrs).find(
+    ([, value]) => Number.isNaN(value) || (Array.isArray(value) && value.some(Number.isNaN)),
+  );
+  if (unfit) {
+    check(op, inputs, (types, site) => {
+      throw shapeError(site, 'SHAPE_ATTRIBUTE', `${unfit[0]} is NaN`, types, 'look where the number comes from');
+    });
+  }
   try {
     return context.graph.ops(op, inputs.map(graphValue), attrs).map((value) => tensor(context, value));
   } catch (error) {
@@ -177,7 +207,7 @@ function pick({ code, message, notes, hint, where, cause }: DdrcError) {
   return { code, message, notes, hint, where, cause };
 }
 
-/** `models/ddrnet.ts:41`: the innermost line of the stack outside ddrc's own language and compiler. */
+/** `models/ddrnet.ts:41`: the innermost line of the stack outside ddrc's own code and other packages; none where no line is the model's. */
 function placeOf(error: Error): string | undefined {
   const own = fileURLToPath(new URL('..', import.meta.url));
   for (const line of error.stack?.split('\n').slice(1) ?? []) {
@@ -185,7 +215,10 @@ function placeOf(error: Error): string | undefined {
     if (!match || match[1].startsWith('node:')) continue;
     const name = match[1].replace(/\?.*$/, '');
     const file = name.startsWith('file:') ? fileURLToPath(name) : name;
-    if (/^(dsl|compiler|diagnostics|cli)[\\/]/.test(relative(own, file))) continue;
+    if (/^(dsl|compiler|diagnostics|cli|runtime)[\\/]/.test(relative(own, file))) continue;
+    const inPackage = /.*[\\/]node_modules[\\/](@[^\\/]+[\\/])?([^\\/]+)[\\/]/.exec(file)?.[2];
+    // A model that comes with ddrc is a model's file all the same.
+    if (inPackage !== undefined && inPackage !== 'ddrc') continue;
     const near = relative(process.cwd(), file);
     return `${near.startsWith('..') ? file : near}:${match[2]}`;
   }

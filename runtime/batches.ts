@@ -129,12 +129,16 @@ function isBytes(port: SessionPort, array: TensorData): boolean {
   return port.dtype === 'uint8' && array.dtype === 'float32' && array.shape.length === 4;
 }
 
-/** An array in the element type that a port takes; planes [N,C,H,W] in [0,1] as bytes [N,H,W,C] where it takes those. */
+/**
+ * An array in the element type that a port takes; planes [N,C,H,W] in [0,1] as bytes [N,H,W,C] where it takes those.
+ * @throws DdrcError DTYPE_MISMATCH where the port takes whole numbers and the array has others
+ */
 export function toPort(array: TensorData, port: SessionPort): TensorData {
   if (isBytes(port, array)) return toBytes(array);
   const { dtype, shape, data } = array;
   if (dtype === port.dtype) return array;
   const numbers = data as ArrayLike<number | bigint>;
+  if (['int64', 'int32', 'uint8'].includes(port.dtype) && (dtype === 'float32' || dtype === 'float64')) checkWhole(array, port);
   switch (port.dtype) {
     case 'float32':
       return { dtype: 'float32', shape, data: Float32Array.from(numbers, Number) };
@@ -149,6 +153,16 @@ export function toPort(array: TensorData, port: SessionPort): TensorData {
     default:
       return array;
   }
+}
+
+function checkWhole({ dtype, data }: TensorData, { name, dtype: wanted }: SessionPort): void {
+  const fraction = (data as Float32Array | Float64Array).find((value) => !Number.isInteger(value));
+  if (fraction === undefined) return;
+  throw new DdrcError({
+    code: 'DTYPE_MISMATCH',
+    message: `the array "${name}" is ${dtype} and has ${fraction}, which is not a whole number, but the model takes ${wanted}`,
+    hint: `store "${name}" as ${wanted}`,
+  });
 }
 
 /** Planes [N,C,H,W] in [0,1] as bytes [N,H,W,C]. */

@@ -64,19 +64,20 @@ const parametersOf: Record<ScheduleShape['kind'], Record<string, Parameter>> = {
  * | `one-cycle:start=0.3` | PyTorch's OneCycleLR with its defaults; start is its pct_start |
  * | `…+warmup=100` | that many steps of linear rise before any of them |
  *
+ * @param where what the text came from, for messages
  * @throws DdrcError SCHEDULE_INVALID, with the nearest spelling
  */
-export function parseSchedule(text: string): ScheduleDescription {
+export function parseSchedule(text: string, where = '--schedule'): ScheduleDescription {
   const [main, ...suffixes] = text.trim().split('+');
   const colon = main.indexOf(':');
   const kind = (colon < 0 ? main : main.slice(0, colon)).trim();
   const kinds = Object.keys(parametersOf);
-  if (!kinds.includes(kind)) throw unknownWord('schedule', kind, kinds, text);
+  if (!kinds.includes(kind)) throw unknownWord('schedule', kind, kinds, text, where);
   const parameters = parametersOf[kind as ScheduleShape['kind']];
   const values = Object.fromEntries(Object.entries(parameters).map(([name, { fallback }]) => [name, fallback]));
-  Object.assign(values, parseValues(colon < 0 ? '' : main.slice(colon + 1), parameters, text));
+  Object.assign(values, parseValues(colon < 0 ? '' : main.slice(colon + 1), parameters, text, where));
   const warmup = { warmup: { fallback: 0, ...atLeastOne } };
-  const { warmup: steps = 0 } = parseValues(suffixes.join(','), warmup, text);
+  const { warmup: steps = 0 } = parseValues(suffixes.join(','), warmup, text, where);
   return { kind, ...values, warmup: steps } as ScheduleDescription;
 }
 
@@ -85,22 +86,23 @@ export function parseSchedule(text: string): ScheduleDescription {
  *
  * With a warm-up of n steps, step s < n has (s + 1) / (n + 1) of the first rate of the shape, which then begins at step n and has the steps that are left.
  * Steps behind the last one keep the last rate.
+ * @param where what the schedule came from, for messages
  * @throws DdrcError SCHEDULE_INVALID where the warm-up takes the whole training, or the floor lies above the learning rate
  */
-export function createSchedule(description: ScheduleDescription, length: TrainingLength): Schedule {
+export function createSchedule(description: ScheduleDescription, length: TrainingLength, where = '--schedule'): Schedule {
   const { warmup } = description;
   if (warmup > 0 && warmup >= length.steps) {
     const message = `a warm-up of ${warmup} steps does not fit into a training of ${length.steps}`;
     throw new DdrcError({
       code: 'SCHEDULE_INVALID',
       message,
-      where: '--schedule',
+      where,
       hint: 'shorten the warm-up or train for more epochs',
     });
   }
   if (description.kind === 'cosine' && description.floor > length.learningRate) {
     const message = `the floor ${description.floor} of the cosine schedule lies above the learning rate ${length.learningRate}`;
-    throw new DdrcError({ code: 'SCHEDULE_INVALID', message, where: '--schedule', hint: 'lower the floor or raise --lr' });
+    throw new DdrcError({ code: 'SCHEDULE_INVALID', message, where, hint: 'lower the floor or raise --lr' });
   }
   const shape = shapeOf(description, { ...length, steps: length.steps - warmup });
   if (warmup === 0) return shape;
@@ -143,16 +145,16 @@ function cosine(from: number, to: number, part: number): number {
   return to + ((from - to) / 2) * (1 + Math.cos(Math.PI * part));
 }
 
-function parseValues(list: string, parameters: Record<string, Parameter>, text: string): Record<string, number> {
+function parseValues(list: string, parameters: Record<string, Parameter>, text: string, where: string): Record<string, number> {
   const values: Record<string, number> = {};
   for (const item of list.split(',').filter((part) => part.trim() !== '')) {
     const [name, value, ...rest] = item.split('=').map((part) => part.trim());
-    if (!Object.hasOwn(parameters, name)) throw unknownWord('parameter', name, Object.keys(parameters), text);
+    if (!Object.hasOwn(parameters, name)) throw unknownWord('parameter', name, Object.keys(parameters), text, where);
     const { valid, says } = parameters[name];
     const number = value && rest.length === 0 ? Number(value) : Number.NaN;
     if (!Number.isFinite(number) || !valid(number)) {
       const message = `${name} of the schedule '${text}' must be ${says}, not '${value ?? ''}'`;
-      throw new DdrcError({ code: 'SCHEDULE_INVALID', message, where: '--schedule', hint: `write it as in ${examples}` });
+      throw new DdrcError({ code: 'SCHEDULE_INVALID', message, where, hint: `write it as in ${examples}` });
     }
     values[name] = number;
   }
@@ -161,9 +163,9 @@ function parseValues(list: string, parameters: Record<string, Parameter>, text: 
 
 const examples = 'constant, step:every=10,gamma=0.1, cosine:floor=0, one-cycle:start=0.3, cosine+warmup=100';
 
-function unknownWord(what: string, word: string, known: string[], text: string): DdrcError {
+function unknownWord(what: string, word: string, known: string[], text: string, where: string): DdrcError {
   const message =
     what === 'schedule' ? `there is no schedule '${word}'` : `the schedule '${text}' has no parameter '${word}' there`;
   const hint = `write it as in ${examples}`;
-  return new DdrcError({ code: 'SCHEDULE_INVALID', message: message + suggestion(word, known), where: '--schedule', hint });
+  return new DdrcError({ code: 'SCHEDULE_INVALID', message: message + suggestion(word, known), where, hint });
 }

@@ -8,7 +8,7 @@ export type GivenWeights = ReadonlyMap<string, { readonly shape: readonly number
 
 /**
  * Demands an array for each entry of the tables, in its shape, and no other array.
- * @throws DdrcError CHECKPOINT_MODEL
+ * @throws DdrcError CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE
  */
 export function checkWeights({ name: model }: Program, table: readonly TableEntry[], weights: GivenWeights): void {
   const known = new Set(table.map(({ name }) => name));
@@ -20,12 +20,30 @@ export function checkWeights({ name: model }: Program, table: readonly TableEntr
     return [`${name} (${given.data.length} values as ${formatShape(given.shape)} in place of ${formatShape(shape)})`];
   });
   const faults = Object.entries({ missing, unknown, different }).filter(([, names]) => names.length > 0);
-  if (faults.length === 0) return;
+  if (faults.length === 0) {
+    requireFinite(model, table, weights);
+    return;
+  }
   throw new DdrcError({
     code: 'CHECKPOINT_MODEL',
     message: `the weights do not belong to ${model}: ${faults.map(([what, names]) => `${what}: ${firstThree(names)}`).join('; ')}`,
     hint: 'give the model the options that the weights were made with',
   });
+}
+
+function requireFinite(model: string, table: readonly TableEntry[], weights: GivenWeights): void {
+  for (const { name } of table) {
+    const { data } = weights.get(name)!;
+    for (let i = 0; i < data.length; i++) {
+      const value = data[i];
+      if (typeof value === 'bigint' || Number.isFinite(value)) continue;
+      throw new DdrcError({
+        code: 'CHECKPOINT_NOT_FINITE',
+        message: `the weights of ${model} contain ${value} in ${name}`,
+        hint: 'take weights from before the training failed',
+      });
+    }
+  }
 }
 
 function firstThree(names: readonly string[]): string {

@@ -11,6 +11,10 @@ export interface Target {
   readonly block: number;
 }
 
+/** The opsets whose operators the lowerings know. */
+export const oldestOpset = 13;
+export const newestOpset = 25;
+
 export const portable: Target = { provider: 'portable', opset: 17, block: 0 };
 
 /** One way to write an operator in ONNX. */

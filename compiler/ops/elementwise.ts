@@ -11,7 +11,7 @@
 import type { Graph, Value } from '../ir/graph.ts';
 import { broadcastStrides, forEachIndex, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
-import { type DType, elementCount, formatShape, type Shape, sameShape, type TensorType } from '../ir/types.ts';
+import { type DType, elementCount, formatShape, formatType, type Shape, sameShape, type TensorType } from '../ir/types.ts';
 import { broadcastShapes, shapeError } from './shapes.ts';
 
 /** Sums `grad` over the axes along which a value of shape `shape` was repeated, and gives it that shape. */
@@ -38,6 +38,14 @@ export function inferBinary(inputs: readonly TensorType[], site: Site): readonly
     throw shapeError(site, 'SHAPE_MISMATCH', sentence, inputs, 'sizes must be equal, or 1 where a size is to be repeated');
   }
   return [{ dtype: a.dtype, shape }];
+}
+
+/** {@link inferBinary} for arithmetic, which truth values do not take part in. */
+function inferArithmetic(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
+  const types = inferBinary(inputs, site);
+  if (types[0].dtype !== 'bool') return types;
+  const hint = "cast it first: cast(x, 'float32') is 0 or 1";
+  throw shapeError(site, 'DTYPE_MISMATCH', `takes numbers, got ${formatType(inputs[0])}`, inputs, hint);
 }
 
 /** Applies `f` to two arrays with broadcasting. */
@@ -75,7 +83,7 @@ export function binary(name: string, rules: BinaryRules): OpDefinition {
   return defineOp(name, {
     summary: rules.summary,
     properties: { elementwise: true, commutes: rules.commutes, neutral: rules.neutral },
-    infer: (inputs, _attrs, site) => inferBinary(inputs, site),
+    infer: (inputs, _attrs, site) => inferArithmetic(inputs, site),
     vjp(graph, { inputs: [x, y], outputs: [z], grads: [dz], wanted }) {
       const [dx, dy] = rules.grads(graph, dz!, x, y, z);
       return [

@@ -294,7 +294,7 @@ export const linear = defineOp('linear', {
       },
     },
   ],
-  flops: ([x, , bias], [y]) => (2 * elementCount(x.shape.slice(-1)) + (bias ? 1 : 0)) * elementCount(y.shape),
+  flops: ([x], [y]) => 2 * elementCount(x.shape.slice(-1)) * elementCount(y.shape),
   evaluate([x, w, bias]) {
     const y = product({ ...x, shape: [x.data.length / w.shape[1], w.shape[1]] }, w, false, true);
     const data = bias ? y.data.map((value, i) => value + bias.data[i % w.shape[0]]) : y.data;

@@ -1,5 +1,6 @@
 import type { Dim, Shape } from '../../compiler/ir/types.ts';
 import type { difference, isLess, product, quotient, remainder, sum } from './arithmetic.ts';
+import type { knownOptions } from './known-options.ts';
 import type { formatDims, formatShape, isOpen, isUnranked, lost, ShapeError, unranked } from './mistake.ts';
 
 /** One number for all map axes, or one for each. */
@@ -134,6 +135,24 @@ export type convShape<S extends Shape, O extends ConvWindow> = mapShape<
   option<O, 'groups', 1>
 >;
 
+/** Shape of `conv2d(x)`: x [N,C,H,W] only. Mistake beside those of a convolution: `conv2d: takes [N,C,H,W], got [N,4,6]`. */
+export type conv2dShape<S extends Shape, O extends ConvWindow> = S extends Shape
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : S extends readonly [Dim, Dim, Dim, Dim]
+      ? convShape<S, O>
+      : ShapeError<`conv2d: takes [N,C,H,W], got ${formatShape<S>}`>
+  : never;
+
+/** Shape of `conv1d(x)`: x [N,C,L] only. Mistake beside those of a convolution: `conv1d: takes [N,C,L], got [N,4,6,6]`. */
+export type conv1dShape<S extends Shape, O extends ConvWindow> = S extends Shape
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : S extends readonly [Dim, Dim, Dim]
+      ? convShape<S, O>
+      : ShapeError<`conv1d: takes [N,C,L], got ${formatShape<S>}`>
+  : never;
+
 /**
  * Shape of a pooling of x [N,C,L] or [N,C,H,W]: [N,C,…].
  * Mistake: `maxPool: kernel 3x3 does not fit the padded input 2x2`.
@@ -222,6 +241,11 @@ export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = 
 
 /** Where a resize goes: factors, or sizes, one number for all map axes or one for each. */
 export type ResizeTarget = { readonly scale: PerAxis } | { readonly size: PerAxis };
+
+/** Refuses a target of a resize that says both, or anything else: `resize: takes scale or size, got both`. */
+export type oneTarget<Target> = Target extends { readonly scale: unknown; readonly size: unknown }
+  ? ShapeError<'resize: takes scale or size, got both'>
+  : knownOptions<'resize', Target, 'scale' | 'size'>;
 
 /** Shape of a resize of x [N,C,L] or [N,C,H,W]: map sizes `size`, or ⌊map size · scale⌋. */
 export type resizeShape<S extends Shape, Target extends ResizeTarget> = S extends Shape

@@ -79,11 +79,12 @@ export const largestClass = 65_535;
 
 /**
  * The arrays of a safetensors file as examples: each array's leading axis is the example. Arrays that are not asked for are left alone.
+ * Class indices may be floating-point numbers, as other tools store them, as long as they are whole.
  *
  * @param inputNames the model's inputs, labels included
  * @param labelName which of them is the class index; null where none is
- * @throws ARRAYS_INPUT_MISSING, ARRAYS_LENGTHS_DIFFER, DATA_EMPTY, DATA_LABEL (a class index below 0 or above {@link largestClass}) and those of
- * {@link readSafetensors}
+ * @throws ARRAYS_INPUT_MISSING, ARRAYS_LENGTHS_DIFFER, DATA_EMPTY, DATA_LABEL (a class index that is not whole, below 0 or above
+ * {@link largestClass}), ARRAYS_NOT_FINITE (an array with NaN or infinity, or beyond float32) and those of {@link readSafetensors}
  */
 export function openArrays(path: string, inputNames: readonly string[], labelName: string | null = 'label'): Dataset {
   const { tensors } = readSafetensors(path);
@@ -116,10 +117,13 @@ export function openArrays(path: string, inputNames: readonly string[], labelNam
       where: path,
       hint: 'give a file whose arrays have examples along their first axis',
     });
+  const labels = labelName === null ? null : labelsOf(path, labelName, arrays.get(labelName));
+  if (labels) arrays.set(labelName!, { dtype: 'int64', shape: [size], data: BigInt64Array.from(labels, BigInt) });
+  for (const [name, array] of arrays) checkFinite(path, name, array);
   return {
     size,
     classes: null,
-    labels: labelName === null ? null : labelsOf(path, labelName, arrays.get(labelName)),
+    labels,
     batch: async (indices) => Object.fromEntries([...arrays].map(([name, array]) => [name, gatherRows(array, indices)])),
   };
 }
@@ -145,18 +149,37 @@ export function epochOrder(size: number, seed: number | string, epoch: number): 
 }
 
 function labelsOf(path: string, name: string, array: TensorData | undefined): Int32Array | null {
-  if (array === undefined || array.shape.length !== 1 || !['int64', 'int32', 'uint8'].includes(array.dtype)) return null;
+  if (array === undefined || array.shape.length !== 1 || array.dtype === 'bool') return null;
   const values = array.data as ArrayLike<number | bigint>;
-  const wrong = Array.prototype.findIndex.call(values, (value: number | bigint) => value < 0 || value > largestClass);
+  const isClass = (value: number | bigint) =>
+    value >= 0 && value <= largestClass && (typeof value === 'bigint' || Number.isInteger(value));
+  const wrong = Array.prototype.findIndex.call(values, (value: number | bigint) => !isClass(value));
   if (wrong >= 0) {
+    const range = `from 0 to ${largestClass} at most`;
     throw new DdrcError({
       code: 'DATA_LABEL',
-      message: `the array "${name}" has an example of class ${values[wrong]}, and classes are numbered from 0 to ${largestClass} at most`,
+      message: `the array "${name}" has an example of class ${values[wrong]}, and classes are whole numbers ${range}`,
       where: `${path}, example ${wrong}`,
       hint: 'number the classes from 0 on, without gaps',
     });
   }
   return Int32Array.from(values, Number);
+}
+
+/** One number that is not finite makes the loss of its batch, and from then on every parameter, NaN. */
+function checkFinite(path: string, name: string, { dtype, shape, data }: TensorData): void {
+  if (dtype !== 'float32' && dtype !== 'float64') return;
+  const values = data as Float32Array | Float64Array;
+  const wrong = values.findIndex((value) => !Number.isFinite(Math.fround(value)));
+  if (wrong < 0) return;
+  const example = Math.floor(wrong / (values.length / shape[0]));
+  const value = values[wrong];
+  throw new DdrcError({
+    code: 'ARRAYS_NOT_FINITE',
+    message: `the array "${name}" has ${value} in example ${example}, ${Number.isFinite(value) ? 'beyond the largest float32' : 'and a loss needs finite numbers'}`,
+    where: `${path}, example ${example}`,
+    hint: 'correct the array, or leave the example out',
+  });
 }
 
 function gatherRows(array: TensorData, indices: readonly number[]): TensorData {

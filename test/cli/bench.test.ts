@@ -45,6 +45,31 @@ describe('ddrc bench', () => {
     expect(result.session_s).toBeGreaterThan(0);
   });
 
+  it('feeds a model that takes indices with some that it has', async () => {
+    // Ten classes, of which three are in the table that the index chooses from.
+    writeFileSync(
+      join(folder, 'pick.ts'),
+      `import { array, classIndex, concat, constantLike, defineModel, flatten, gather, linear, reshape, softmaxCrossEntropy } from 'ddrc';
+
+export default defineModel({
+  name: 'pick',
+  options: {},
+  inputs: () => ({ x: array([4]), index: array([2], 'int64') }),
+  targets: () => ({ label: classIndex() }),
+  forward: ({ x, index }) => {
+    const table = linear(reshape(constantLike(x, [1, 0, 0, 0, 1, 0, 0, 0, 1]), [3, 3]), 'table', { units: 4 });
+    const picked = flatten(gather(table, index, 0));
+    return { logits: linear(concat([x, picked]), 'fc', { units: 10 }) };
+  },
+  loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),
+});
+`,
+    );
+    const { code, stdout, stderr } = await ddrc(['bench', 'pick.ts', '--batch', '8', '--steps', '1', '--json'], { cwd: folder });
+    expect([code, stderr]).toEqual([0, '']);
+    expect(JSON.parse(stdout).infer_img_s_best).toBeGreaterThan(0);
+  });
+
   it('prints a table, also of a model that takes no images', async () => {
     const { code, stdout } = await ddrc(['bench', 'small.ts', '--batch', '4', '--steps', '1'], { cwd: folder });
     expect(code).toBe(0);

@@ -47,6 +47,11 @@ const refusals: Record<string, [args: readonly string[], code: 1 | 2, sentence: 
     1,
     'CHECKPOINT_MODEL',
   ],
+  'bytes for a model without images': [
+    ['small.ts', '--out', 'never', '--input', 'uint8'],
+    2,
+    '--input uint8 is for images, but small takes none',
+  ],
   'an output that is a file': [['small.ts', '--out', 'small.ts'], 1, 'OUTPUT_UNWRITABLE'],
 };
 let outcomes: Readonly<Record<keyof typeof calls | (string & {}), Outcome>>;

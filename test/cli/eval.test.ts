@@ -53,6 +53,12 @@ const refusals: Record<string, [args: string[], code: 1 | 2, error: string, sent
   'a run without a finished epoch': [['young'], 1, 'FILE_MISSING', 'the run in young has no model.onnx yet'],
   'a bad image': [['run', '--data', 'damaged'], 1, 'IMAGE_DAMAGED', 'cut.png'],
   'a model without data to measure it on': [[join('run', 'model.onnx')], 2, 'USAGE', 'give --data'],
+  'a model without scores': [
+    ['line', '--data', 'line.safetensors'],
+    1,
+    'MODEL_SCORELESS',
+    'line gives no scores by class, so there is nothing to count by class',
+  ],
   'a device that nobody knows': [['run', '--device', 'gpu'], 2, 'PROVIDER_UNKNOWN', "there is no device 'gpu'"],
 };
 let outcomes: Readonly<Record<keyof typeof calls | (string & {}), Outcome>>;
@@ -118,14 +124,25 @@ beforeAll(async () => {
   rmSync(at('young', 'model.onnx'));
 
   const all = { ...calls, ...Object.fromEntries(Object.entries(refusals).map(([name, [args]]) => [name, args])) };
-  const [built, ...results] = await ddrcInOneProcess(
+  const line = smallModel
+    .replace("name: 'small'", "name: 'line'")
+    .replaceAll('logits', 'y')
+    .replace('label: classIndex()', 'label: array([3])')
+    .replace('softmaxCrossEntropy(y, label)', 'meanSquaredError(y, label)')
+    .replace('classIndex, ', '')
+    .replace('softmaxCrossEntropy', 'meanSquaredError');
+  writeFileSync(at('line.ts'), line);
+  save('line.safetensors', { x: zeros(5, 8), label: zeros(5, 3) });
+  const [built, builtLine, ...results] = await ddrcInOneProcess(
     [
       ['build', 'small.ts', '--out', 'built', '--weights', 'weights.safetensors'],
+      ['build', 'line.ts', '--out', 'line'],
       ...Object.values(all).map((args) => ['eval', ...args, '--cache', 'none']),
     ],
     folder,
   );
   expect(built).toMatchObject({ code: 0 });
+  expect(builtLine).toMatchObject({ code: 0 });
   outcomes = Object.fromEntries(Object.keys(all).map((name, i) => [name, results[i]])) as typeof outcomes;
 });
 

@@ -85,6 +85,13 @@ const mistakes: readonly (readonly [name: string, text: string, code: string, se
     "a model's name is letters, digits and dashes",
     'noname.ts',
   ],
+  [
+    'schedule.ts',
+    smallModel.replace("name: 'small',", "name: 'small',\n  training: { schedule: 'one-cicle' },"),
+    'MODEL_INVALID',
+    `training.schedule: there is no schedule 'one-cicle', did you mean "one-cycle"?`,
+    'schedule.ts',
+  ],
   ['nested', '', 'MODEL_FILE', 'nested is a folder, not a model file', 'nested'],
   ['model.txt', smallModel, 'MODEL_FILE', 'model.txt is not a model file: it does not end in .ts, .mts, .js, .mjs', 'model.txt'],
 ];

@@ -159,6 +159,9 @@ describe('ddrc step', () => {
         'label.safetensors',
         new Map<string, TensorData>(batch).set('label', { dtype: 'int64', shape: [3], data: BigInt64Array.of(0n, 1n, 2n) }),
       );
+      write('nanbatch.safetensors', new Map(batch).set('x', floats([3, 2], [1, 2, 3, Number.NaN, 5, 6])));
+      write('overflow.safetensors', new Map(batch).set('x', floats([3, 2], new Array(6).fill(3e38))));
+      write('halflabel.safetensors', new Map(batch).set('label', floats([3], [0, 1, 0.5])));
       write('nolabel.safetensors', new Map([...batch].slice(0, 1)));
       writeFileSync(at('list.json'), '[1]');
       writeFileSync(at('broken.json'), '{"classes": ');
@@ -179,6 +182,9 @@ describe('ddrc step', () => {
       'a state that is not there': [{ '--state': 'no.safetensors' }, 'FILE_MISSING', 'no.safetensors does not exist'],
       'a batch of another shape': [{ '--batch': 'wide.safetensors' }, 'DATA_SHAPE', 'wide.safetensors has "x" of another shape'],
       'a label that is no class': [{ '--batch': 'label.safetensors' }, 'DATA_LABEL', 'an example of class 2'],
+      'a label that is no whole number': [{ '--batch': 'halflabel.safetensors' }, 'DATA_LABEL', 'an example of class 0.5'],
+      'a batch with NaN': [{ '--batch': 'nanbatch.safetensors' }, 'ARRAYS_NOT_FINITE', 'the array "x" has NaN in example 1'],
+      'a loss that overflows': [{ '--batch': 'overflow.safetensors' }, 'LOSS_NOT_FINITE', 'the loss of the batch is '],
       'a batch without labels': [{ '--batch': 'nolabel.safetensors' }, 'ARRAYS_INPUT_MISSING', 'no array "label"'],
       'options that are no object': [{ '--options': 'list.json' }, 'OPTION_INVALID', 'is not a JSON object'],
       'options that are not JSON': [{ '--options': 'broken.json' }, 'OPTION_INVALID', 'is not JSON'],

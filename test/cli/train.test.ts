@@ -28,6 +28,8 @@ const calls = {
   tuned: [ddrnet, '--data', 'data', '--weights', join('run', 'best.safetensors'), '--run', 'tuned', ...once, '--lr', '1e-9'],
   drawn: [...tiny, '--epochs', '1'],
   arrays: ['small.ts', '--data', 'arrays.safetensors', '--run', 'arrays', '--device', 'cpu', '--json', ...sgd],
+  brief: ['small.ts', '--data', 'arrays.safetensors', '--run', 'brief', '--device', 'cpu', '--epochs', '1'],
+  line: ['line.ts', '--data', 'numbers.safetensors', '--run', 'line', '--device', 'cpu', '--epochs', '1'],
   burst: [ddrnet, '--data', 'data', '--run', 'burst', ...once, '--lr', '1e30', '--optimizer', 'sgd', '--schedule', 'constant'],
   skipped: [ddrnet, '--data', 'damaged', '--run', 'skipped', ...once, '--batch', '4', '--on-bad-image', 'skip'],
   cuda: [ddrnet, '--data', 'data', '--run', 'never', ...once, '--device', 'cuda'],
@@ -133,6 +135,18 @@ const refusals: Record<string, [args: string[], code: 1 | 2, name: string, sente
     'SCHEDULE_INVALID',
     'a warm-up of 9 steps does not fit',
   ],
+  "a warm-up longer than the training, of the model's": [
+    ['warm.ts', '--data', 'arrays.safetensors', '--run', 'never', '--epochs', '1'],
+    2,
+    'SCHEDULE_INVALID',
+    'does not fit into a training of 4\n  at warm.ts\n',
+  ],
+  'an array with NaN': [
+    ['small.ts', '--data', 'gap.safetensors', '--run', 'never'],
+    1,
+    'ARRAYS_NOT_FINITE',
+    'the array "x" has NaN in example 2',
+  ],
   'an unknown augmentation': [[ddrnet, ...data, '--augment', 'rotat=5'], 2, 'AUGMENT_OPTION', 'there is no setting "rotat"'],
   'a split of drawn cells': [[ddrnet, ...always, '--val', 'TEST'], 2, 'USAGE', '--val TEST needs --data'],
   'no epochs': [[ddrnet, ...data, '--epochs', '0'], 2, 'USAGE', 'It must be a whole number from 1 up.'],
@@ -165,6 +179,22 @@ async function makeMaterial() {
     );
   writeFileSync(at('arrays.safetensors'), arrays(labels));
   writeFileSync(at('huge.safetensors'), arrays([...labels.slice(1), 4_000_000_000]));
+  const numbers = (x: Float32Array, name: string, shape: number[], target: TensorData['data']) =>
+    new Map<string, TensorData>([
+      ['x', { dtype: 'float32', shape: [200, 8], data: x }],
+      [name, { dtype: target instanceof Float32Array ? 'float32' : 'int64', shape, data: target }],
+    ]);
+  writeFileSync(at('numbers.safetensors'), serializeSafetensors(numbers(x, 'y', [200, 3], x.slice(0, 600))));
+  const gap = x.with(17, Number.NaN);
+  writeFileSync(at('gap.safetensors'), serializeSafetensors(numbers(gap, 'label', [200], BigInt64Array.from(labels, BigInt))));
+  const training = (text: string) => smallModel.replace("name: 'small',", `name: 'small',\n  training: ${text},`);
+  writeFileSync(at('warm.ts'), training("{ schedule: 'cosine+warmup=100' }"));
+  const line = smallModel
+    .replace('label: classIndex()', 'y: array([3])')
+    .replace(/ {2}forward: .*/, "  forward: ({ x }, { width }) => ({ out: linear(hidden(x, width), 'head', { units: 3 }) }),")
+    .replace(/ {2}loss: .*/, '  loss: ({ out }, { y }) => meanSquaredError(out, y),')
+    .replace('softmaxCrossEntropy', 'meanSquaredError');
+  writeFileSync(at('line.ts'), line);
   mkdirSync(at('empty'));
   await pictureFolder(at('single'), { classes: ['red'], each: 2 });
   await pictureFolder(at('hollow'), { each: 2 });
@@ -174,8 +204,8 @@ async function makeMaterial() {
   await pictureFolder(at('damaged'), { each: 8 });
   const whole = readFileSync(at('damaged', 'red', '000.png'));
   writeFileSync(at('damaged', 'red', 'cut.png'), whole.subarray(0, whole.length / 2));
-  const numbers = serializeSafetensors(new Map([['fc.weight', { dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) }]]));
-  writeFileSync(at('foreign.safetensors'), numbers);
+  const foreign = serializeSafetensors(new Map([['fc.weight', { dtype: 'float32', shape: [2], data: Float32Array.of(1, 2) }]]));
+  writeFileSync(at('foreign.safetensors'), foreign);
   const zeros = (...shape: number[]): TensorData => ({
     dtype: 'float32',
     shape,
@@ -189,7 +219,7 @@ async function makeMaterial() {
     ['head.bias', head],
   ];
   writeFileSync(at('nan.safetensors'), serializeSafetensors(new Map(weights)));
-  writeFileSync(at('cut.safetensors'), numbers.subarray(0, numbers.length - 3));
+  writeFileSync(at('cut.safetensors'), foreign.subarray(0, numbers.length - 3));
 }
 
 beforeAll(async () => {
@@ -295,6 +325,15 @@ describe('ddrc train', () => {
       optimizer: { kind: 'sgd', momentum: 0.9, nesterov: true, weightDecay: 0 },
       data: { examples: { train: 140, val: 30, test: 30 } },
     });
+  });
+
+  it('names only the commands that the model is made for', () => {
+    const next = (outcome: Outcome) => outcome.stdout.split('\nnext\n')[1];
+    expect(outcomes.brief).toMatchObject({ code: 0 });
+    expect(next(outcomes.brief)).toBe('  npx ddrc eval brief --data FILE.safetensors\n');
+    expect(outcomes.line).toMatchObject({ code: 0 });
+    expect(outcomes.line.stdout).toContain('line  model.onnx');
+    expect(next(outcomes.line)).toBeUndefined();
   });
 
   it('stops at a loss that is not finite, names the step, keeps the last good checkpoint', () => {

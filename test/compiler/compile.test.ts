@@ -128,6 +128,33 @@ describe('compile refuses', () => {
   });
 });
 
+it.each<[object, string]>([
+  [{ artifacts: ['modle'] }, 'artifacts must be model, step, grad or eval, got ["modle"]'],
+  [{ target: { provider: 'portable', opset: 12, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 12'],
+  [{ target: { provider: 'portable', opset: 30, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 30'],
+  [{ target: { provider: 'portable', opset: 17.5, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 17.5'],
+  [{ target: {} }, 'target.provider must be portable, cpu, webgpu or cuda, got undefined'],
+  [{ batch: '' }, 'batch must be a name of letters and digits where it is no number, got ""'],
+  [{ inferenceBatch: 0 }, 'inferenceBatch must be a whole number of at least 1, got 0'],
+  [{ seed: 1.5 }, 'seed must be a whole number of at least 0, got 1.5'],
+  [{ input: 'float16' }, 'input must be float32 or uint8, got "float16"'],
+  [{ classes: ['a', 'b', 'a'] }, 'classes must be different names, got ["a","b","a"]'],
+  [{ classes: 'abc' }, 'classes must be a list of names, got "abc"'],
+  [{ clipNorm: -1 }, 'clipNorm must be a number of 0 or more, got -1'],
+  [{ optimizer: { kind: 'lion' } }, 'optimizer must be sgd, adam, adamw or rmsprop, got {"kind":"lion"}'],
+  [{ weights: {} }, 'weights must be a Map of arrays by name, got {}'],
+  [{ artefacts: [] }, 'there is no artefacts, did you mean "artifacts"?'],
+])('compile refuses %j', (request, sentence) => {
+  const error = { code: 'COMPILE_REQUEST', message: `compile: ${sentence}` };
+  expect(() => compile(program, request as CompileRequest)).toThrow(expect.objectContaining(error));
+});
+
+it('compile refuses weights that are not finite', () => {
+  const broken = new Map(weights).set('head.bias', ndarray([3], [0, Number.NaN, 1]));
+  const error = { code: 'CHECKPOINT_NOT_FINITE', message: 'the weights of residual contain NaN in head.bias' };
+  expect(() => model({ weights: broken })).toThrow(expect.objectContaining(error));
+});
+
 it('a model that names another number of classes than it gives scores is refused when it is asked for classes', async () => {
   const path = join(folder, 'misnamed.onnx');
   writeFileSync(

@@ -67,9 +67,11 @@ describe('sizes that make no layer have a sentence at build', () => {
   it('conv2d and conv1d of inputs that they do not take', () => {
     expect(conv({}, ['N', 4, 'H', 8])).toBe('SHAPE_ATTRIBUTE  conv: [N,4,H,8] needs a number in place of H');
     expect(conv({}, ['N', 'C', 8, 8])).toBe('SHAPE_ATTRIBUTE  conv: [N,C,8,8] needs a number in place of C');
-    expect(conv({}, ['N'])).toBe('SHAPE_RANK  conv: takes [N,C,L] or [N,C,H,W], got [N]');
+    expect(conv({}, ['N'])).toBe('SHAPE_RANK  conv2d: takes [N,C,H,W], got [N]');
     const wide = firstLine(['N', 4, 8, 8], (x) => conv1d(x, 'c', { filters: 4, kernel: 3 } as never));
-    expect(wide).toBe('SHAPE_RANK  conv: takes a weight of 4 dimensions, got [4,4,3]');
+    expect(conv({}, ['N', 4, 6])).toBe('SHAPE_RANK  conv2d: takes [N,C,H,W], got [N,4,6]');
+    expect(conv({ kernel: [3] })).toBe('SHAPE_ATTRIBUTE  conv2d: kernel must have 2 values, got 1');
+    expect(wide).toBe('SHAPE_RANK  conv1d: takes [N,C,L], got [N,4,8,8]');
   });
 
   it('linear', () => {

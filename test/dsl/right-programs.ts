@@ -5,8 +5,10 @@
 import type { Shape } from '../../compiler/ir/types.ts';
 import {
   add,
+  array,
   concat,
   conv2d,
+  defineModel,
   flatten,
   gather,
   globalAveragePool,
@@ -16,8 +18,10 @@ import {
   maxPool,
   mean,
   mul,
+  normal,
   oneHot,
   pad,
+  parameter,
   relu,
   reshape,
   resize,
@@ -135,12 +139,26 @@ export function rightPrograms(make: Make, options: Options, built: (shape: Shape
   shape<['N', 50]>()(merged(make(['N', 5, 7]), make(['N', 5, 7])), ['N', 50]);
   shape<['N', 32, 56, 56]>()(add(stem, 1), ['N', 32, 56, 56]);
   shape<['N', 32, 56, 56]>()(mul(2, stem), ['N', 32, 56, 56]);
+  const table = parameter(stem, 'table', [100, 16], normal(0.02));
+  shape<[100, 16]>()(table, [100, 16]);
+  shape<['N', 5, 16]>()(gather(table, make(['N', 5], 'int64')), ['N', 5, 16]);
 
   // Nothing is known of a tensor whose type says nothing; the build checks it.
   const open: Tensor = stem;
   shape<readonly (number | string)[]>()(open, ['N', 32, 56, 56]);
   shape<(number | string)[]>()(add(conv2d(open, 'any', { filters: 32, kernel: 3, pad: 1 }), stem), ['N', 32, 56, 56]);
 }
+
+/** Arrays are float32 unless they say otherwise, also where the type of a definition is asked of them. */
+export const model = defineModel({
+  name: 'arrays',
+  options: {},
+  inputs: () => ({ x: array([5]), ids: array([5], 'int64') }),
+  forward({ x, ids }) {
+    const types: equal<[typeof x, typeof ids], [Tensor<['N', 5], 'float32'>, Tensor<['N', 5], 'int64'>]> = true;
+    return { y: types ? x : x };
+  },
+});
 
 const specs = { size: int(224), deep: bool(true), spatial: choice('pooled', ['pooled', 'equation']), dropout: float(0.2) };
 type Values = { readonly size: 224; readonly deep: boolean; readonly spatial: 'pooled' | 'equation'; readonly dropout: number };

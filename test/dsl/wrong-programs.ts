@@ -6,7 +6,9 @@
 import type { DType, Shape } from '../../compiler/ir/types.ts';
 import {
   add,
+  averagePool,
   concat,
+  conv1d,
   conv2d,
   gather,
   groupNorm,
@@ -18,6 +20,7 @@ import {
   pad,
   relu,
   reshape,
+  resize,
   slice,
   split,
   transpose,
@@ -69,6 +72,18 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => conv2d(map, 'e', { filters: 48, kernel: 1, groups: 32 }),
     // @ts-expect-error maxPool: kernel 5x5 does not fit the padded input 4x4
     () => maxPool(tiny, { kernel: 5 }),
+    // @ts-expect-error conv2d: takes [N,C,H,W], got [N,4,6]
+    () => conv2d(make(['N', 4, 6]), 'g', { filters: 8, kernel: 3 }),
+    // @ts-expect-error conv1d: takes [N,C,L], got [N,48,4,4]
+    () => conv1d(tiny, 'h', { filters: 8, kernel: 3 }),
+    // @ts-expect-error conv2d: has no option padding
+    () => conv2d(map, 'i', { filters: 8, kernel: 3, padding: 1 }),
+    // @ts-expect-error maxPool: has no option strides
+    () => maxPool(map, { kernel: 2, strides: 1 }),
+    // @ts-expect-error averagePool: has no option dilation
+    () => averagePool(map, { kernel: 2, dilation: 1 }),
+    // @ts-expect-error resize: takes scale or size, got both
+    () => resize(map, { scale: 2, size: 112 }),
     // @ts-expect-error groupNorm: 48 channels are not divisible by 32 groups
     () => groupNorm(tiny, 'f', { groups: 32 }),
     // @ts-expect-error concat: [N,32,56,56] and [N,32,28,28] differ in axis 2

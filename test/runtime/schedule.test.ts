@@ -60,6 +60,20 @@ describe('parseSchedule', () => {
   });
 });
 
+describe('the place of a mistake', () => {
+  const length = { learningRate: 1e-3, steps: 100, stepsPerEpoch: 10 };
+  it.each([
+    ['a kind', 'cosin'],
+    ['a parameter', 'step:evry=3'],
+    ['a value', 'step:every=0'],
+    ['a warm-up', 'constant+warmup=100'],
+    ['a floor', 'cosine:floor=1'],
+  ])('%s is that of the flag, or what the caller names', (_, text) => {
+    expect(failure(() => createSchedule(parseSchedule(text), length)).where).toBe('--schedule');
+    expect(failure(() => createSchedule(parseSchedule(text, 'model.ts'), length, 'model.ts')).where).toBe('model.ts');
+  });
+});
+
 describe('createSchedule', () => {
   it('constant: always the same, no beta1', () => {
     expect(schedule('constant', 100)(57)).toEqual({ learningRate: 1e-3 });

@@ -118,10 +118,44 @@ describe('openArrays', () => {
     const file = arrays({ label: { ...label, data: BigInt64Array.of(0n, 65_535n, wrong) } });
     expect(await errorOf(() => openArrays(file, ['label']))).toMatchObject({
       code: 'DATA_LABEL',
-      message: `the array "label" has an example of class ${wrong}, and classes are numbered from 0 to 65535 at most`,
+      message: `the array "label" has an example of class ${wrong}, and classes are whole numbers from 0 to 65535 at most`,
       where: `${file}, example 2`,
     });
     expect(openArrays(file, ['label'], null).labels).toBeNull();
+  });
+
+  it('takes whole floating-point numbers as classes', async () => {
+    const file = arrays({ label: { dtype: 'float32', shape: [3], data: Float32Array.of(2, 0, 1) } });
+    const dataset = openArrays(file, ['label']);
+    expect(dataset.labels).toEqual(Int32Array.of(2, 0, 1));
+    expect((await dataset.batch([0, 2])).label).toEqual({ dtype: 'int64', shape: [2], data: BigInt64Array.of(2n, 1n) });
+  });
+
+  it.each([-2, 1.7, 65_536, Number.NaN, Number.POSITIVE_INFINITY])('refuses the floating-point class %s', async (wrong) => {
+    const file = arrays({ label: { dtype: 'float64', shape: [3], data: Float64Array.of(0, 1, wrong) } });
+    expect(await errorOf(() => openArrays(file, ['label']))).toMatchObject({
+      code: 'DATA_LABEL',
+      message: expect.stringContaining(`an example of class ${wrong}, and classes are whole numbers from 0`),
+      where: `${file}, example 2`,
+    });
+  });
+
+  it.each([
+    ['float32', Number.NaN, 'NaN in example 1, and a loss needs finite numbers'],
+    ['float32', Number.NEGATIVE_INFINITY, '-Infinity in example 1, and a loss needs finite numbers'],
+    ['float64', 1e300, '1e+300 in example 1, beyond the largest float32'],
+  ] as const)('refuses a %s array with %s', async (dtype, wrong, sentence) => {
+    const values = [0, 1, 2, 3, wrong, 5, 6, 7, 8];
+    const data = dtype === 'float32' ? Float32Array.from(values) : Float64Array.from(values);
+    const file = arrays({ x: { dtype, shape: [3, 3], data } });
+    expect(await errorOf(() => openArrays(file, ['x'], null))).toMatchObject({
+      code: 'ARRAYS_NOT_FINITE',
+      message: `the array "x" has ${sentence}`,
+      where: `${file}, example 1`,
+    });
+    // An array that the model does not take may hold anything.
+    const both = arrays({ label, x: { dtype, shape: [3, 3], data } });
+    expect(openArrays(both, ['label']).size).toBe(3);
   });
 });
 
