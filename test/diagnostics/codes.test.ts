@@ -114,17 +114,17 @@ describe('a shape mistake says what, which inputs, where, and mostly what to do'
 
   it('SHAPE_RANK', () => {
     expect(saidOf(({ flat }) => ({ y: conv2d(flat, 'stem', { filters: 4, kernel: 3 }) }))).toMatchInlineSnapshot(`
-      "SHAPE_RANK  conv: takes [N,C,L] or [N,C,H,W], got [N,6]
+      "SHAPE_RANK  conv2d: takes [N,C,H,W], got [N,6]
         input  float32[N,6]  flat
         at model.ts:LINE, scope stem
         hint: reshape it first"
     `);
     const kernel = [3, 3, 3] as unknown as [number, number];
     expect(saidOf(({ map }) => ({ y: conv2d(map, 'stem', { filters: 4, kernel }) }))).toMatchInlineSnapshot(`
-      "SHAPE_RANK  conv: takes a weight of 4 dimensions, got [4,3,3,3,3]
-        input  float32[4,3,3,3,3]  stem.weight
+      "SHAPE_ATTRIBUTE  conv2d: kernel must have 2 values, got 3
+        input  float32[N,3,8,8]  map
         at model.ts:LINE, scope stem
-        hint: the kernel needs a size for each axis of the map"
+        hint: one number stands for all axes of the map"
     `);
   });
 
@@ -221,8 +221,8 @@ describe('MODEL_INVALID', () => {
         hint: return what an operator or a layer gives"
     `);
     expect(saidOf(({ map }) => ({ map }))).toMatchInlineSnapshot(`
-      "MODEL_INVALID  net: an input, target or output cannot be called map, since the emitted graphs have another value of this name
-        hint: give it another name"
+      "MODEL_INVALID  net: an output cannot be called map, since an input has this name
+        hint: give one of them another name"
     `);
   });
 
