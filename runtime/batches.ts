@@ -32,7 +32,9 @@ export async function prepareBatch(
 }
 
 /**
- * Carries items through two stages that overlap: while one item runs, the next is prepared and started, so that who runs them never waits.
+ * Carries items through two stages: prepared and started, then run and taken in. With `beside`, the next item is prepared while one runs. Without, it is
+ * prepared when that one is done: where the run uses every processor, a thread beside it holds all of the run's threads up at each operator, which costs more
+ * than the preparation takes alone.
  * @param start prepares an item and starts its run; null ends the whole, after what is running has been taken in
  * @param take receives the results in order, with their items
  */
@@ -40,9 +42,14 @@ export async function overlap<T, R>(
   items: readonly T[],
   start: (item: T) => Promise<{ readonly running: Promise<R> } | null>,
   take: (result: R, item: T) => void,
+  beside = true,
 ): Promise<void> {
   let previous: { readonly running: Promise<R>; readonly item: T } | null = null;
   for (const item of items) {
+    if (!beside && previous) {
+      take(await previous.running, previous.item);
+      previous = null;
+    }
     const started = await start(item);
     // Its failure is thrown where the result is awaited.
     started?.running.catch(() => {});

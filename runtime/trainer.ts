@@ -1,4 +1,5 @@
 import { existsSync, rmSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { DdrcError } from '../diagnostics/error.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import {
@@ -251,6 +252,7 @@ class Training {
           if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
           this.update('train', this.batch * request.batch, this.batches * request.batch);
         },
+        availableParallelism() > (request.threads ?? availableParallelism()),
       );
       if (signal?.aborted) return false;
       if (this.batch < this.batches) await this.save();
