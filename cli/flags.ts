@@ -1,5 +1,6 @@
 import { type Command, InvalidArgumentError } from 'commander';
 import type { Program } from '../compiler/ir/program.ts';
+import { DdrcError } from '../diagnostics/error.ts';
 import { instantiate, loadModel } from './load-model.ts';
 
 /** Reads a flag's text as a whole number from `min` up. */
@@ -61,6 +62,13 @@ function collect(text: string, before: Readonly<Record<string, string>> = {}): R
 
 /** The options that the flags set, as the model takes them. */
 export function optionsOf({ option, size }: ModelFlags): Record<string, unknown> {
+  if (size !== undefined && option?.size !== undefined && Number(option.size) !== size) {
+    throw new DdrcError({
+      code: 'USAGE',
+      message: `--size ${size} and --option size=${option.size} contradict each other`,
+      hint: 'give one of them',
+    });
+  }
   return size === undefined ? { ...option } : { ...option, size };
 }
 

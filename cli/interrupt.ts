@@ -5,17 +5,23 @@ export const interrupted = 130;
 const sameKey = 700;
 
 /**
- * Takes Ctrl-C (SIGINT) and SIGTERM over: the first calls `first`, a second one later ends the process at once.
+ * Takes Ctrl-C (SIGINT) and SIGTERM over: the first calls `first`, a second one later calls `second` and ends the process at once, by the signal itself:
+ * leaving through Node would wait for the step that runs in a thread, and abort in it.
  * @returns gives them back
  */
-export function onInterrupt(first: () => void): () => void {
+export function onInterrupt(first: () => void, second: () => void = () => {}): () => void {
   let asked: number | null = null;
   const handle = () => {
     const now = performance.now();
     if (asked === null) {
       asked = now;
       first();
-    } else if (now - asked > sameKey) process.exit(interrupted);
+    } else if (now - asked > sameKey) {
+      second();
+      // Without listeners the signal has its own effect again.
+      process.removeAllListeners('SIGINT');
+      process.kill(process.pid, 'SIGINT');
+    }
   };
   process.on('SIGINT', handle).on('SIGTERM', handle);
   return () => process.off('SIGINT', handle).off('SIGTERM', handle);

@@ -21,6 +21,16 @@ export interface RunRequest {
 }
 
 /**
+ * Writes a run's model.onnx from its best weights.
+ * @throws DdrcError of checkpoints and files
+ */
+export function exportBest({ program, settings, compiled }: Prepared, paths: RunPaths): void {
+  const expected = expectedState(compiled.manifest);
+  const best = namedTensors(expected, loadWeights(paths.best, expected));
+  writeFileAtomic(paths.model, compileModel(program, best, settings.classes));
+}
+
+/**
  * Reads the examples and trains into a run folder: checkpoints, metrics and, for each best epoch, model.onnx.
  * @throws DdrcError of the data, of files, LOSS_NOT_FINITE
  */

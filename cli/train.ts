@@ -17,7 +17,7 @@ import { interrupted, onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
 import { type Prepared, prepareResumed, prepareTraining, type TrainFlags } from './train-prepare.ts';
-import { carryOut } from './train-run.ts';
+import { carryOut, exportBest } from './train-run.ts';
 import { configOf, settingsOf, type TrainSettings } from './train-settings.ts';
 import { describeParts } from './training-data.ts';
 
@@ -103,6 +103,7 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
     const settings = settingsOf(run.config, run.paths.folder);
     const done = completed(run.paths, settings);
     if (done) {
+      if (!existsSync(run.paths.model)) exportBest(await prepareResumed(settings, run.paths.folder, flags), run.paths);
       process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs\n`);
       report(run, settings, done, flags);
       return;
@@ -119,17 +120,20 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
   const display = createProgress(process.stderr);
   const stop = new AbortController();
   let begun = false;
-  const giveBack = onInterrupt(() => {
-    if (begun) {
-      stop.abort();
-      display.print('stopping after this step; Ctrl-C again stops at once');
-      return;
-    }
-    display.end();
-    discard();
-    run.release();
-    process.exit(interrupted);
-  });
+  const giveBack = onInterrupt(
+    () => {
+      if (begun) {
+        stop.abort();
+        display.print('stopping after this step; Ctrl-C again stops at once');
+        return;
+      }
+      display.end();
+      discard();
+      run.release();
+      process.exit(interrupted);
+    },
+    () => run.release(),
+  );
   try {
     introduce(prepared, run.paths, display, resume);
     const cache = flags.cache ?? null;

@@ -18,9 +18,9 @@ export async function openTrained(path: string, { device = 'cpu', threads }: Dev
   if (existsSync(join(path, 'config.json')) && !existsSync(modelFile(path))) {
     throw new DdrcError({
       code: 'FILE_MISSING',
-      message: `the run in ${path} has no model.onnx yet: it has not finished an epoch`,
+      message: `the run in ${path} has no model.onnx`,
       where: modelFile(path),
-      hint: `go on with ddrc train --resume ${path}`,
+      hint: `it is written with each best epoch, and again by ddrc train --resume ${path}`,
     });
   }
   const { provider } = await chooseProvider(parseDevice(device));

@@ -30,6 +30,8 @@ export interface Evaluation {
   readonly loss: number | null;
   /** Counts by class, null where the model does not classify or the data has no classes. */
   readonly confusion: Confusion | null;
+  /** Whether all scores were finite numbers. */
+  readonly finite: boolean;
 }
 
 /**
@@ -43,6 +45,7 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation |
   const order = Array.from({ length: dataset.size }, (_, i) => i);
   let sum = 0;
   let images = 0;
+  let finite = true;
   await overlap(
     cut(order, batch),
     async (indices) => {
@@ -52,13 +55,14 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation |
     },
     ({ outputs, labels, size }) => {
       if (loss) sum += Number(outputs[loss].data[0]) * size;
+      if (scores) finite &&= (outputs[scores.output].data as Float32Array).every(Number.isFinite);
       if (confusion) addScores(confusion, labels!, outputs[scores!.output].data as Float32Array);
       images += size;
       onBatch?.(images, dataset.size);
     },
   );
   if (signal?.aborted) return null;
-  return { images, loss: loss ? sum / images : null, confusion };
+  return { images, loss: loss ? sum / images : null, confusion, finite };
 }
 
 /** The figures of an epoch's validation: `loss` always, the others for a model that classifies. */

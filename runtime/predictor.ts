@@ -162,7 +162,9 @@ export class OpenModel {
   ): Promise<Evaluation | null> {
     const { engine, inputs, scores } = this;
     await checkExamples('the data', dataset, inputs, scores.classes);
-    return evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch, signal, onBatch });
+    const result = await evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch, signal, onBatch });
+    if (result && !result.finite) throw this.notFinite();
+    return result;
   }
 
   /**
@@ -210,9 +212,19 @@ export class OpenModel {
     const feeds = { [input]: toPort(planes, this.inputs[0]) };
     const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
     const values = probabilities.data as Float32Array;
+    if (!values.every(Number.isFinite)) throw this.notFinite();
     return images.map(({ file }, i) => {
       const row = values.subarray(i * count, (i + 1) * count);
       return { file, class: classes[argmax(row)], probabilities: Object.fromEntries(classes.map((name, k) => [name, row[k]])) };
+    });
+  }
+
+  private notFinite(): DdrcError {
+    return new DdrcError({
+      code: 'MODEL_DAMAGED',
+      message: `${this.description.model} gives scores that are no numbers`,
+      where: this.file,
+      hint: 'build it again from weights that are finite',
     });
   }
 

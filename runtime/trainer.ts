@@ -185,6 +185,15 @@ class Training {
       this.cutMetrics();
       return;
     }
+    // What is there already is the work of epochs: it is not to be trained over by a run that only lost its checkpoint.
+    if (resume && existsSync(paths.best)) {
+      throw new DdrcError({
+        code: 'FILE_MISSING',
+        message: `the run has trained epochs, but its checkpoint ${paths.last} is missing`,
+        where: paths.last,
+        hint: `put it back, or start a new run from what there is: --weights ${paths.best}`,
+      });
+    }
     rmSync(paths.best, { force: true });
     const parameters = packState(this.expected.parameters, weights, 'the initial weights');
     const statistics = packState(this.expected.statistics, weights, 'the initial weights');

@@ -1,10 +1,23 @@
+import { DdrcError } from '../../diagnostics/error.ts';
 import { random } from '../../numeric/random.ts';
 import { type NDArray, zeros } from '../ir/ndarray.ts';
 import type { Initializer, Program, Stored } from '../ir/program.ts';
+import { elementCount } from '../ir/types.ts';
+
+/** 2^28 parameters: beyond that, float32 weights do not fit into the 2 GB of an ONNX file with room for the graph. */
+const largestModel = 2 ** 28;
 
 /** Values of a model's parameters and statistics before training: the same seed gives the same bytes on every machine. */
 export function initialWeights(program: Program, seed: number): Map<string, NDArray> {
   const { parameters, statistics } = program.build({ mode: 'training', batch: 1, loss: false });
+  const count = [...parameters, ...statistics].reduce((sum, { shape }) => sum + elementCount(shape), 0);
+  if (count > largestModel) {
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${program.name} has ${count} parameters, more than the ${largestModel} that one model may have`,
+      hint: 'choose smaller options',
+    });
+  }
   return new Map([...parameters, ...statistics].map((stored) => [stored.name, draw(stored, seed)]));
 }
 

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import onnxProto from 'onnx-proto';
 import type { NDArray } from '../ir/ndarray.ts';
 import type { DType, TensorType } from '../ir/types.ts';
@@ -46,7 +47,6 @@ export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: M
       { domain: '', version: opset },
       ...[MICROSOFT, NCHWC].filter((domain) => domains.has(domain)).map((domain) => ({ domain, version: 1 })),
     ],
-    metadataProps: Object.entries(metadata).map(([key, value]) => ({ key, value })),
     graph: {
       name,
       node: nodes.map(encodeNode),
@@ -55,7 +55,19 @@ export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: M
       output: outputs.map(encodePort),
     },
   });
-  return onnx.ModelProto.encode(model).finish();
+  return sealed(onnx.ModelProto.encode(model).finish(), metadata);
+}
+
+/**
+ * The model with its metadata behind it, and among this, where there is any, `ddrc.sha256`: of the model's bytes, then of the other entries as JSON. A reader
+ * finds out by it that a bit was flipped, which a graph of numbers would not show.
+ */
+function sealed(model: Uint8Array, metadata: Readonly<Record<string, string>>): Uint8Array {
+  const entries = Object.entries(metadata);
+  if (entries.length === 0) return model;
+  const sha256 = createHash('sha256').update(model).update(JSON.stringify(entries)).digest('hex');
+  const metadataProps = [...entries, ['ddrc.sha256', sha256]].map(([key, value]) => ({ key, value }));
+  return Buffer.concat([model, onnx.ModelProto.encode(onnx.ModelProto.create({ metadataProps })).finish()]);
 }
 
 /** Those of `nodes` that the `ends` depend on, in their order. */

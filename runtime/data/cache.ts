@@ -1,9 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
+import { rmSync } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { partialSuffix } from '../files.ts';
+import { partialSuffix, systemCode } from '../files.ts';
 import { decoderVersion } from './decode.ts';
 
 /** An image that did not decode, as a cache remembers it: its position in the pack and the error's parts. */
@@ -133,7 +134,7 @@ export class PackWriter {
   }
 
   /**
-   * Makes the folder if need be and removes what is left over in it: partial files of killed processes after a day, packs that were not used for thirty.
+   * Makes the folder if need be and removes what is left over in it: partial files of processes that are gone, at the latest after a day, packs that were not used for thirty.
    *
    * @throws what the operating system says
    */
@@ -141,8 +142,11 @@ export class PackWriter {
     await mkdir(folder, { recursive: true });
     await removeOld(folder);
     const target = packPath(folder, identity);
-    const temporary = `${target}.${randomBytes(6).toString('hex')}${partialSuffix}`;
-    return new PackWriter(await open(temporary, 'wx'), temporary, target, identity);
+    const temporary = `${target}.${process.pid}-${randomBytes(6).toString('hex')}${partialSuffix}`;
+    const writer = new PackWriter(await open(temporary, 'wx'), temporary, target, identity);
+    // A process that leaves in the middle, as on Ctrl-C, takes its part along.
+    process.once('exit', writer.remove);
+    return writer;
   }
 
   async write(index: number, pixels: Uint8Array): Promise<void> {
@@ -162,12 +166,16 @@ export class PackWriter {
     await this.file.sync();
     await this.file.close();
     await rename(this.temporary, this.target);
+    process.off('exit', this.remove);
   }
+
+  private readonly remove = (): void => rmSync(this.temporary, { force: true });
 
   /** Removes what was written. */
   async discard(): Promise<void> {
     await this.file.close().catch(() => {});
     await rm(this.temporary, { force: true }).catch(() => {});
+    process.off('exit', this.remove);
   }
 }
 
@@ -216,7 +224,19 @@ async function removeOld(folder: string): Promise<void> {
     if (!isPack && !(name.startsWith('images-') && name.endsWith(partialSuffix))) continue;
     const path = join(folder, name);
     const changed = await stat(path).catch(() => null);
-    if (changed?.isFile() && Date.now() - changed.mtimeMs > (isPack ? 30 : 1) * day)
-      await rm(path, { force: true }).catch(() => {});
+    const old = changed && Date.now() - changed.mtimeMs > (isPack ? 30 : 1) * day;
+    if (changed?.isFile() && (old || (!isPack && !isRunning(name)))) await rm(path, { force: true }).catch(() => {});
+  }
+}
+
+/** Whether the process that a partial file's name says it belongs to is there. */
+function isRunning(name: string): boolean {
+  const id = Number(/\.pack\.(\d+)-/.exec(name)?.[1]);
+  if (!id) return true;
+  try {
+    process.kill(id, 0);
+    return true;
+  } catch (error) {
+    return systemCode(error) !== 'ESRCH';
   }
 }

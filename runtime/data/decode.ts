@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises';
+import { readFile, stat } from 'node:fs/promises';
 import sharp, { type Sharp } from 'sharp';
 import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
@@ -35,6 +35,11 @@ const signatures: readonly (readonly [format: string, bytes: readonly number[], 
 export async function decodeFile(path: string, size: number): Promise<Uint8Array> {
   let bytes: Uint8Array;
   try {
+    const kind = await stat(path);
+    // A pipe or a device would be waited for.
+    if (!kind.isFile() && !kind.isDirectory()) {
+      throw imageError('IMAGE_FORMAT', 'it is no ordinary file, so no image', path, 'give image files, or a folder of them');
+    }
     bytes = await readFile(path);
   } catch (cause) {
     const code = systemCode(cause);

@@ -2,7 +2,7 @@ import { availableParallelism } from 'node:os';
 import { DdrcError, type ErrorCode, isDdrcError } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
 import { type BadEntry, cacheFolder, Pack, type PackIdentity, PackWriter, packKey } from './cache.ts';
-import { decodeFile } from './decode.ts';
+import { decodeFile, largestSide } from './decode.ts';
 import type { Listing } from './listing.ts';
 import { inParallel } from './parallel.ts';
 import { toPlanes } from './warp.ts';
@@ -62,6 +62,13 @@ interface Store {
  */
 export async function loadImages(listing: Listing, options: LoadOptions): Promise<LoadedImages> {
   const { size, items = listing.items.map((_, i) => i), memoryLimit = 2 ** 30 } = options;
+  if (size > largestSide) {
+    throw new DdrcError({
+      code: 'OPTION_INVALID',
+      message: `images of ${size} px a side are larger than ${largestSide} px, the most that can be read`,
+      hint: 'choose a smaller --size',
+    });
+  }
   const folder = options.cache === 'none' ? null : (options.cache ?? cacheFolder());
   const wanted = new Set(items.map((item) => listing.items[item].split));
   const members = new Map([...wanted].map((split) => [split, [] as number[]]));

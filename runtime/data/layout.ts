@@ -105,7 +105,11 @@ function readFolder(place: string): Folder {
   for (const entry of onDisk(place, () => readdirSync(place, { withFileTypes: true }))) {
     if (entry.name.startsWith('.') || ignored.has(entry.name.toLowerCase())) continue;
     if (isFolder(place, entry)) folders.push(entry.name);
-    else files.push({ name: entry.name, image: extensions.has(entry.name.slice(entry.name.lastIndexOf('.') + 1).toLowerCase()) });
+    else
+      files.push({
+        name: entry.name,
+        image: isReadable(place, entry) && extensions.has(entry.name.slice(entry.name.lastIndexOf('.') + 1).toLowerCase()),
+      });
   }
   files.sort((a, b) => (a.name < b.name ? -1 : 1));
   return { folders: folders.sort(), files };
@@ -115,6 +119,13 @@ function isFolder(place: string, entry: Dirent): boolean {
   if (!entry.isSymbolicLink()) return entry.isDirectory();
   const target = join(place, entry.name);
   return onDisk(target, () => statSync(target, { throwIfNoEntry: false })?.isDirectory() ?? false);
+}
+
+/** Whether it is an ordinary file (or a link, which is looked at when it is read): a pipe or a device would be waited for. */
+function isReadable(place: string, entry: Dirent): boolean {
+  if (!entry.isSymbolicLink()) return entry.isFile();
+  const target = join(place, entry.name);
+  return onDisk(target, () => statSync(target, { throwIfNoEntry: false })?.isFile() ?? true);
 }
 
 /** Names of the images below a folder, relative to it, with `/`. A folder that links back to one above it is entered once. */

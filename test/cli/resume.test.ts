@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
@@ -93,6 +93,11 @@ describe('a run that is stopped and resumed', () => {
     expect(stdout).toMatch(/^8 test examples, weights of epoch \d+/);
     expect(stdout).toContain('macro mean');
     expect(remains('whole')).toEqual(before);
+    // The same model.onnx is made again where it was lost.
+    cpSync(at('whole'), at('modelless'), { recursive: true });
+    rmSync(at('modelless', 'model.onnx'));
+    expect(await ddrc(['train', '--resume', 'modelless', '--cache', 'none'], { cwd: folder })).toMatchObject({ code: 0 });
+    expect(remains('modelless')).toEqual(before);
     const json = JSON.parse(asJson.stdout);
     expect(json).toMatchObject({ stopped: false, epochs: 12, test: (before.lines.at(-1) as { test: object }).test });
     expect((before.lines[json.bestEpoch - 1] as unknown as { val: { loss: number } }).val.loss).toBe(json.bestLoss);
@@ -127,6 +132,11 @@ describe('a run cannot be resumed', () => {
         change(run, 'last.safetensors', (bytes) => Buffer.from(replaced(bytes, '"progress":"{', '"progress":"['), 'latin1')),
       'CHECKPOINT_DAMAGED',
       /last\.safetensors is damaged/,
+    ],
+    'without its checkpoint, whose epochs it would train over': [
+      (run) => rmSync(at(run, 'last.safetensors')),
+      'FILE_MISSING',
+      /has trained epochs, but its checkpoint .*last\.safetensors is missing/,
     ],
     'from a truncated checkpoint': [
       (run) => change(run, 'last.safetensors', (bytes) => bytes.subarray(0, bytes.length - 7)),

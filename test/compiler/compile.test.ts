@@ -178,3 +178,26 @@ it('a model that names another number of classes than it gives scores is refused
   );
   await opened.close();
 });
+
+it('a flipped bit anywhere in model.onnx is found', () => {
+  const bytes = model({ classes: ['a', 'b', 'c'] }).files.get('model.onnx')!;
+  expect(describeModel(bytes, 'model.onnx').classes).toEqual(['a', 'b', 'c']);
+  // Without the name of the checksum there is none, and nothing else is damaged.
+  const name = Buffer.from(bytes).indexOf('ddrc.sha256');
+  for (let at = 0; at < name - 4; at += 7) {
+    const damaged = Uint8Array.from(bytes);
+    damaged[at] ^= 64;
+    expect(() => describeModel(damaged, 'model.onnx'), `byte ${at}`).toThrow(/damaged|not an ONNX model|not made by ddrc/);
+  }
+});
+
+it('a model with more parameters than a file can hold is refused before they are drawn', () => {
+  const wide = defineModel({
+    name: 'wide',
+    options: {},
+    inputs: () => ({ image: image(3, 8, 8) }),
+    forward: ({ image }) => ({ y: conv2d(image, 'conv', { filters: 100_000_000, kernel: 3 }) }),
+  }).instantiate();
+  const error = { code: 'MODEL_INVALID', message: expect.stringContaining('wide has 2800000000 parameters') };
+  expect(() => compile(wide, { artifacts: ['model'] })).toThrow(expect.objectContaining(error));
+});

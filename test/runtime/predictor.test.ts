@@ -145,6 +145,21 @@ describe('openModel', () => {
     expect(figures).not.toHaveProperty('loss');
   });
 
+  it('refuses a model whose scores are no numbers', async () => {
+    const nodes: TinyModel['nodes'] = [
+      ['ReduceMean', ['image'], ['means'], { axes: [2, 3], keepdims: 0 }],
+      ['Log', ['minus'], ['nan']],
+      ['Add', ['means', 'nan'], ['logits']],
+      ['Softmax', ['logits'], ['probabilities'], { axis: 1 }],
+    ];
+    const model = await openModel(write('nan.onnx', tinyModel({ ...colours, nodes, floats: { minus: -1 } })), { threads: 1 });
+    await expect(model.predict(images)).rejects.toMatchObject({
+      code: 'MODEL_DAMAGED',
+      message: 'colours gives scores that are no numbers',
+    });
+    await model.close();
+  });
+
   it('refuses what is no model of ddrc in one sentence', async () => {
     const foreign = write('foreign.onnx', tinyModel({ ...colours, metadata: {} }));
     await expect(openModel(foreign)).rejects.toMatchObject({

@@ -1,3 +1,4 @@
+import { spawnSync } from 'node:child_process';
 import { readdirSync, readFileSync, truncateSync, utimesSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
@@ -109,12 +110,22 @@ describe('Pack', () => {
     age(`images-${hex('b')}.pack`, 29);
     age(`images-${hex('c')}.pack.0123.partial`, 2);
     age(`images-${hex('d')}.pack.0123.partial`, 0.5);
+    // Of a process that is gone, and of this one.
+    const gone = spawnSync(process.execPath, ['-e', '']).pid;
+    age(`images-${hex('e')}.pack.${gone}-0123.partial`, 0.1);
+    age(`images-${hex('f')}.pack.${process.pid}-0123.partial`, 0.1);
     age('images-of-mine.pack', 400);
     age('other', 400);
     const writer = await PackWriter.open(folder, identity);
     await writer.discard();
     expect(readdirSync(folder).sort()).toEqual(
-      [`images-${hex('b')}.pack`, `images-${hex('d')}.pack.0123.partial`, 'images-of-mine.pack', 'other'].sort(),
+      [
+        `images-${hex('b')}.pack`,
+        `images-${hex('d')}.pack.0123.partial`,
+        `images-${hex('f')}.pack.${process.pid}-0123.partial`,
+        'images-of-mine.pack',
+        'other',
+      ].sort(),
     );
   });
 });

@@ -1,6 +1,8 @@
+import { execFileSync } from 'node:child_process';
 import { existsSync, mkdirSync, symlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
+import { decodeFile } from '../../../runtime/data/decode.ts';
 import { listImages, readListing } from '../../../runtime/data/layout.ts';
 import { itemsOfSplit, type Listing } from '../../../runtime/data/listing.ts';
 import { bloodCells, errorOf, folderOf } from './files.ts';
@@ -205,6 +207,16 @@ describe('listImages', () => {
       join(root, 'b.png'),
     ]);
   });
+
+  it.skipIf(process.platform === 'win32')(
+    'leaves pipes out, which would be waited for (skipped on Windows: no mkfifo)',
+    async () => {
+      const root = folderOf(['a.png']);
+      execFileSync('mkfifo', [join(root, 'pipe.png')]);
+      expect(listImages([root])).toEqual([join(root, 'a.png')]);
+      await expect(decodeFile(join(root, 'pipe.png'), 8)).rejects.toMatchObject({ code: 'IMAGE_FORMAT' });
+    },
+  );
 
   it('refuses a path that does not exist and a folder without images', async () => {
     const root = folderOf(['notes.txt']);
