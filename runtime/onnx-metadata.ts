@@ -54,6 +54,7 @@ function readEntry(reader: protobuf.Reader, end: number): [key: string, value: s
     else if (tag >>> 3 === fields.value) entry[1] = reader.string();
     else reader.skipType(tag & 7);
   }
+  if (reader.pos !== end) throw new Error('an entry is longer than it says');
   return entry;
 }
 
