@@ -16,11 +16,12 @@ export interface DeviceFlags {
  */
 export async function openTrained(path: string, { device = 'cpu', threads }: DeviceFlags): Promise<OpenModel> {
   if (existsSync(join(path, 'config.json')) && !existsSync(modelFile(path))) {
+    const trained = existsSync(join(path, 'best.safetensors'));
     throw new DdrcError({
       code: 'FILE_MISSING',
-      message: `the run in ${path} has no model.onnx`,
+      message: `the run in ${path} has ${trained ? 'lost its model.onnx' : 'no model.onnx yet: it has not finished an epoch'}`,
       where: modelFile(path),
-      hint: `it is written with each best epoch, and again by ddrc train --resume ${path}`,
+      hint: `${trained ? 'have it written again by' : 'go on with'} ddrc train --resume ${path}`,
     });
   }
   const { provider } = await chooseProvider(parseDevice(device));
