@@ -51,6 +51,7 @@ const refusals: Record<string, [args: string[], code: 1 | 2, error: string, sent
   'a truncated model': [['cut.onnx', '--data', 'data'], 1, 'ONNX_INVALID', 'cut.onnx'],
   'a model that is not there': [['gone', '--data', 'data'], 1, 'FILE_MISSING', 'gone does not exist'],
   'a run without a finished epoch': [['young'], 1, 'FILE_MISSING', 'the run in young has no model.onnx yet'],
+  'a run that lost its model': [['lost'], 1, 'FILE_MISSING', 'the run in lost has lost its model.onnx'],
   'a bad image': [['run', '--data', 'damaged'], 1, 'IMAGE_DAMAGED', 'cut.png'],
   'a model without data to measure it on': [[join('run', 'model.onnx')], 2, 'USAGE', 'give --data'],
   'a model without scores': [
@@ -122,6 +123,8 @@ beforeAll(async () => {
   writeFileSync(at('cut.onnx'), bytes.subarray(0, bytes.length / 2));
   cpSync(at('run'), at('young'), { recursive: true });
   rmSync(at('young', 'model.onnx'));
+  cpSync(at('young'), at('lost'), { recursive: true });
+  rmSync(at('young', 'best.safetensors'));
 
   const all = { ...calls, ...Object.fromEntries(Object.entries(refusals).map(([name, [args]]) => [name, args])) };
   const line = smallModel
