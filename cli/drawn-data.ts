@@ -1,3 +1,4 @@
+import { DdrcError } from '../diagnostics/error.ts';
 import { type Dataset, imageDataset } from '../runtime/data/dataset.ts';
 import type { ListingItem } from '../runtime/data/listing.ts';
 import { drawnClasses, drawnSmears } from '../runtime/data/synthetic.ts';
@@ -5,6 +6,9 @@ import { type ExamplePorts, imagePorts } from './example-ports.ts';
 
 /** Width of drawn smears in pixels, where the model's size is an option that nobody set. */
 export const drawnSize = 64;
+
+/** The largest width: all smears are held in memory. */
+const largestDrawn = 512;
 
 /** How many smears are drawn for each part. */
 export const drawnCounts = { train: 2400, val: 400, test: 600 } as const;
@@ -14,6 +18,13 @@ export { drawnClasses };
 /** The drawn smears of a part: the same in every run, whatever its seed, so that runs can be compared. */
 export function drawnDataset(part: keyof typeof drawnCounts, ports: ExamplePorts): Dataset {
   const { image, label, size } = imagePorts(ports);
+  if (size > largestDrawn) {
+    throw new DdrcError({
+      code: 'OPTION_INVALID',
+      message: `cells are drawn up to ${largestDrawn} px a side, not ${size} px`,
+      hint: 'choose a smaller --size, or give images of your own: --data',
+    });
+  }
   const count = drawnCounts[part];
   const { images, labels } = drawnSmears({ count, size, seed: 0, split: part });
   const items = Array.from(labels, (label, i): ListingItem => ({ path: `drawn/${part}/${i}`, label, split: part, group: null }));

@@ -26,15 +26,16 @@ export function portsOfProgram({ name, inputs, targets }: Program): ExamplePorts
   };
 }
 
-/** The ports of a model.onnx, whose target is called `label`. */
+/** The ports of a model.onnx. */
 export function portsOfModel({ description, inputNames }: OpenModel): ExamplePorts {
+  const { label } = description;
   const [first] = description.preprocessing;
   const [channels, height, width] = first?.size ?? [];
   const isSquare = inputNames.length === 1 && channels === 3 && height === width;
   return {
     model: description.model,
-    names: [...inputNames, 'label'],
-    label: 'label',
+    names: [...inputNames, ...(label === null ? [] : [label])],
+    label,
     image: isSquare ? { input: first.input, size: height } : null,
   };
 }

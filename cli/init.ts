@@ -1,4 +1,4 @@
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -23,10 +23,17 @@ function init(path: string): void {
   const name = packageName(basename(folder));
   checkEmpty(path, folder);
   const files = projectFiles(name, modelName(name), dependencySpec(folder));
-  for (const [file, text] of files) {
-    const target = join(folder, file);
-    makeFolder(dirname(target));
-    writeFileAtomic(target, text);
+  const existed = existsSync(folder);
+  try {
+    for (const [file, text] of files) {
+      const target = join(folder, file);
+      makeFolder(dirname(target));
+      writeFileAtomic(target, text);
+    }
+  } catch (error) {
+    const made = existed ? [...files.keys()].map((file) => join(folder, file.split('/')[0])) : [folder];
+    for (const path of made) rmSync(path, { recursive: true, force: true });
+    throw error;
   }
   const shown = [...files.keys()].filter((file) => !basename(file).startsWith('.'));
   const next = [

@@ -7,6 +7,7 @@ import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { isModel, type Model } from '../dsl/model.ts';
 import { parseSchedule } from '../runtime/schedule.ts';
+import { reportFailure } from './failure.ts';
 import { modelError } from './model-error.ts';
 import { packageRoot } from './project.ts';
 import { resolve as resolveDdrc } from './resolve-ddrc.ts';
@@ -32,10 +33,13 @@ export async function loadModel(path = defaultModel): Promise<LoadedModel> {
   const file = findFile(path);
   await enableTypeScript();
   let exported: Record<string, unknown>;
+  const leave = sayWhereItEnds(file);
   try {
     exported = await import(pathToFileURL(file).href);
   } catch (error) {
     throw modelError(error, file);
+  } finally {
+    leave();
   }
   return { model: modelOf(exported, file), file };
 }
@@ -46,10 +50,13 @@ export async function loadModel(path = defaultModel): Promise<LoadedModel> {
  */
 export function instantiate({ model, file }: LoadedModel, options: Readonly<Record<string, unknown>>): Program {
   const guarded = <R>(body: () => R): R => {
+    const leave = sayWhereItEnds(file);
     try {
       return body();
     } catch (error) {
       throw modelError(error, file);
+    } finally {
+      leave();
     }
   };
   const program = guarded(() => model.instantiate(options));
@@ -67,6 +74,16 @@ function checkSchedule(text: unknown, file: string): void {
   } catch (error) {
     throw isDdrcError(error) ? invalid(error.message, error.hint, error) : error;
   }
+}
+
+/** A model file that ends the process would end the command without a word; the function that comes back is called when its code has run. */
+function sayWhereItEnds(file: string): () => void {
+  const onExit = () => {
+    const message = 'the model file ended the process (process.exit)';
+    process.exitCode = reportFailure(new DdrcError({ code: 'MODEL_FAILED', message, where: shown(file) }));
+  };
+  process.once('exit', onExit);
+  return () => process.off('exit', onExit);
 }
 
 function findFile(path: string): string {

@@ -2,6 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
+import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { reportFailure } from './failure.ts';
 import { packageRoot } from './project.ts';
@@ -28,7 +29,11 @@ const { version, description } = JSON.parse(readFileSync(join(packageRoot, 'pack
 // A reader that has seen enough (`ddrc summary | head`) is no failure, and no reason to stop what is being written elsewhere.
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error: NodeJS.ErrnoException) => {
-    if (error.code !== 'EPIPE') process.exit(1);
+    if (error.code === 'EPIPE') return;
+    if (stream === process.stderr) process.exit(1);
+    const message = `standard output cannot be written (${error.code})`;
+    const hint = 'look at where it is redirected to';
+    process.exit(reportFailure(new DdrcError({ code: 'OUTPUT_UNWRITABLE', message, hint, cause: error })));
   });
 }
 process.on('uncaughtException', (error) => process.exit(reportFailure(error)));

@@ -7,6 +7,9 @@ import { oneOf, wholeNumber } from './flags.ts';
 import { textTable } from './text-table.ts';
 import { type DeviceFlags, openTrained } from './trained-model.ts';
 
+/** The most classes whose probabilities a terminal has room for; with more, that of the likeliest is shown. */
+const widestTable = 20;
+
 interface PredictFlags extends DeviceFlags {
   readonly onBadImage: 'stop' | 'skip';
   readonly batch: number;
@@ -53,6 +56,11 @@ async function predictImages(path: string, images: readonly string[], flags: Pre
 
 function asText(predictions: readonly Prediction[], classes: readonly string[]): string {
   if (predictions.length === 0) return '';
-  const rows = predictions.map((one) => [one.file, one.class, ...classes.map((name) => one.probabilities[name].toFixed(3))]);
-  return `${textTable([['file', 'class', ...classes], ...rows], ['left', 'left', ...classes.map(() => 'right' as const)])}\n`;
+  const all = classes.length <= widestTable;
+  const columns = all ? classes : ['probability'];
+  const rows = predictions.map(({ file, class: name, probabilities }) => {
+    const shown = all ? classes : [name];
+    return [file, name, ...shown.map((one) => probabilities[one].toFixed(3))];
+  });
+  return `${textTable([['file', 'class', ...columns], ...rows], ['left', 'left', ...columns.map(() => 'right' as const)])}\n`;
 }

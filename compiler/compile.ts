@@ -87,6 +87,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
           'ddrc.classes': JSON.stringify(request.classes ?? null),
           'ddrc.preprocessing': JSON.stringify(preprocessing),
           'ddrc.scores': JSON.stringify(program.scores),
+          'ddrc.label': JSON.stringify(program.targets.find(({ kind }) => kind === 'class')?.name ?? null),
           'ddrc.modelHash': modelHash,
         },
       }),

@@ -119,7 +119,7 @@ export default defineModel({
       check: (c) =>
         c <= 32 || c % 32 === 0 ? null : 'must be at most 32 or a multiple of 32, since group norm divides it into 32 groups',
     }),
-    size: int(224, { min: 32, multipleOf: 4 }),
+    size: int(224, { min: 32, max: 4096, multipleOf: 4 }),
     drdb: bool(true),
     glfeb: bool(true),
     csab: bool(true),

@@ -64,7 +64,7 @@ export default defineModel({
     depth: int(18, { check: (depth) => (depth in depths ? null : `must be one of ${Object.keys(depths).join(', ')}`) }),
     width: int(64, { min: 1 }),
     classes: int(4, { min: 2 }),
-    size: int(224, { min: 32 }),
+    size: int(224, { min: 32, max: 4096 }),
   },
   inputs: ({ size }) => ({ image: image(3, size, size) }),
   targets: () => ({ label: classIndex() }),

@@ -89,12 +89,25 @@ export function outputError(path: string, error: unknown): unknown {
 }
 
 /**
- * Makes a folder and those above it; one that exists is fine.
+ * Makes a folder and those above it; one that exists is fine. One after the other: Node's own recursion says ENOENT of a read-only file system, and
+ * does not end in one that takes no folders.
  * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
  */
 export function makeFolder(path: string): void {
+  if (isFolder(path)) return;
+  const above = dirname(resolve(path));
+  if (above !== resolve(path)) makeFolder(above);
   try {
-    mkdirSync(path, { recursive: true });
+    mkdirSync(path);
+  } catch (error) {
+    // Another process may have made it meanwhile.
+    if (!isFolder(path)) throw outputError(path, error);
+  }
+}
+
+function isFolder(path: string): boolean {
+  try {
+    return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
   } catch (error) {
     throw outputError(path, error);
   }

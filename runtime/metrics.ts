@@ -1,3 +1,4 @@
+import { printable } from '../diagnostics/printable.ts';
 /** Counts of predictions by class; the rows are the truth, the columns what was predicted. */
 export interface Confusion {
   readonly classes: number;
@@ -115,17 +116,22 @@ export function report(confusion: Confusion, classes: readonly string[]): Report
   };
 }
 
+/** The most classes whose confusion matrix a terminal has room for. */
+const widestConfusion = 20;
+
 /**
- * A report as plain text: a line for each class with its measures and its row of the confusion matrix, a line of macro means,
- * a line with the accuracy.
+ * A report as plain text: a line for each class with its measures and, up to {@link widestConfusion} classes, its row of the confusion matrix, a line of
+ * macro means, a line with the accuracy.
  */
 export function formatReport(result: Report): string {
   const { names } = result;
+  const columns = names.length > widestConfusion ? [] : names;
   const measures = ['precision', 'recall', 'f1', 'mcc'] as const;
-  const header = ['class', ...measures, 'images', ...names.map((name) => `→ ${name}`)];
+  const header = ['class', ...measures, 'images', ...columns.map((name) => `→ ${printable(name)}`)];
   const lines = names.map((name, index) => {
     const row = result.classes[name];
-    return [name, ...measures.map((key) => row[key].toFixed(3)), String(row.support), ...result.confusion[index].map(String)];
+    const counts = columns.map((_, column) => String(result.confusion[index][column]));
+    return [printable(name), ...measures.map((key) => row[key].toFixed(3)), String(row.support), ...counts];
   });
   lines.push(['macro mean', ...measures.map((key) => result.macro[key].toFixed(3)), String(result.images)]);
   const table = [header, ...lines];
@@ -137,6 +143,8 @@ export function formatReport(result: Report): string {
       .trimEnd(),
   );
   const correct = result.confusion.reduce((sum, row, index) => sum + row[index], 0);
+  if (columns.length < names.length)
+    text.push(`the confusion matrix of ${names.length} classes is in --json and in metrics.jsonl`);
   text.push(`accuracy ${(100 * result.accuracy).toFixed(1)} % (${correct} of ${result.images})`);
   return text.join('\n');
 }

@@ -18,6 +18,8 @@ export interface ModelDescription {
   readonly options: Manifest['options'];
   readonly classes: Manifest['classes'];
   readonly scores: Manifest['scores'];
+  /** The target that is a class index, as files of arrays name it; null where the model has none. */
+  readonly label: string | null;
   readonly preprocessing: Manifest['preprocessing'];
   readonly modelHash: string;
 }
@@ -43,7 +45,7 @@ export function describeModel(bytes: Uint8Array, where: string): ModelDescriptio
       code: 'MODEL_FOREIGN',
       message,
       where,
-      hint: 'give a model.onnx that ddrc build or ddrc train wrote',
+      hint: 'give a model.onnx that ddrc build or ddrc train wrote; the training graphs beside it classify nothing',
       cause,
     });
   const value = (key: string): never => {
@@ -56,12 +58,13 @@ export function describeModel(bytes: Uint8Array, where: string): ModelDescriptio
     }
   };
   if (!metadata.has('ddrc.model'))
-    throw foreign(`${where} was not made by ddrc: it does not say its classes and how images are prepared`);
+    throw foreign(`${where} does not say its classes and how images are prepared, as a model.onnx of ddrc does`);
   return {
     model: metadata.get('ddrc.model')!,
     options: value('options'),
     classes: value('classes'),
     scores: value('scores'),
+    label: value('label'),
     preprocessing: value('preprocessing'),
     modelHash: metadata.get('ddrc.modelHash') ?? '',
   };

@@ -1,10 +1,10 @@
 import { createHash, randomBytes } from 'node:crypto';
 import { rmSync } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
+import { type FileHandle, open, readdir, rename, rm, stat, utimes } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { isAbsolute, join } from 'node:path';
 import { crc32 } from 'node:zlib';
-import { partialSuffix, systemCode } from '../files.ts';
+import { makeFolder, partialSuffix, systemCode } from '../files.ts';
 import { decoderVersion } from './decode.ts';
 
 /** An image that did not decode, as a cache remembers it: its position in the pack and the error's parts. */
@@ -139,7 +139,7 @@ export class PackWriter {
    * @throws what the operating system says
    */
   static async open(folder: string, identity: PackIdentity): Promise<PackWriter> {
-    await mkdir(folder, { recursive: true });
+    makeFolder(folder);
     await removeOld(folder);
     const target = packPath(folder, identity);
     const temporary = `${target}.${process.pid}-${randomBytes(6).toString('hex')}${partialSuffix}`;

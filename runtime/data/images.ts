@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { DdrcError, type ErrorCode, isDdrcError } from '../../diagnostics/error.ts';
-import { systemCode } from '../files.ts';
+import { outputError } from '../files.ts';
 import { type BadEntry, cacheFolder, Pack, type PackIdentity, PackWriter, packKey } from './cache.ts';
 import { decodeFile, largestSide } from './decode.ts';
 import type { Listing } from './listing.ts';
@@ -229,9 +229,8 @@ function memoryStore(memory: Uint8Array, imageBytes: number, bad: readonly BadEn
 }
 
 function doWithout(notes: string[], folder: string, error: unknown): null {
-  const code = systemCode(error);
-  const reason = code === 'ENOSPC' || code === 'EDQUOT' ? 'the disk is full' : code || String(error);
-  notes.push(`Decoded images are not cached: ${folder} cannot be written (${reason}).`);
+  const known = outputError(folder, error);
+  notes.push(`Decoded images are not cached: ${known instanceof Error ? known.message : String(known)}.`);
   return null;
 }
 

@@ -1,5 +1,5 @@
-import { execFile } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { execFile, spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join, relative } from 'node:path';
 import { promisify } from 'node:util';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -74,6 +74,16 @@ describe('ddrc init', () => {
     expect(stdout).not.toContain('  cd ');
     expect(JSON.parse(readFileSync(at('empty', 'package.json'), 'utf8')).name).toBe(basename(at('empty')));
     expect(dirname(at('empty'))).toBe(folder);
+  });
+
+  it.skipIf(process.platform === 'win32')('leaves nothing behind where it cannot write (needs a shell with ulimit)', () => {
+    const command = `ulimit -f 0; exec "${process.execPath}" "${join(checkout, 'dist', 'cli', 'main.js')}" init limited`;
+    const { status, stderr } = spawnSync('sh', ['-c', command], { cwd: folder, encoding: 'utf8' });
+    expect(status).toBe(1);
+    expect(stderr).toMatch(
+      /^OUTPUT_UNWRITABLE {2}.*limited\/package\.json cannot be written: it is larger than files may be here\n/,
+    );
+    expect(existsSync(at('limited'))).toBe(false);
   });
 
   it('refuses what is no name', async () => {

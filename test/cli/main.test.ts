@@ -1,5 +1,5 @@
-import { spawn } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { spawn, spawnSync } from 'node:child_process';
+import { closeSync, existsSync, openSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { checkout, ddrc, smallModel, temporaryFolder } from './ddrc.ts';
@@ -52,6 +52,26 @@ describe('ddrc', () => {
     const args = ['summary', 'nowhere.ts'];
     expect((await ddrc(args, { cwd: folder })).stderr).not.toContain('findFile');
     expect((await ddrc(args, { cwd: folder, env: { DDRC_DEBUG: '1' } })).stderr).toContain('findFile');
+  });
+
+  it('says so where its output cannot be written (needs /dev/full)', async ({ skip }) => {
+    skip(!existsSync('/dev/full'), 'there is no /dev/full');
+    const full = openSync('/dev/full', 'w');
+    const { status, stderr } = spawnSync(process.execPath, [join(checkout, 'dist', 'cli', 'main.js'), 'summary', 'small.ts'], {
+      cwd: folder,
+      stdio: ['ignore', full, 'pipe'],
+      encoding: 'utf8',
+    });
+    closeSync(full);
+    expect(status).toBe(1);
+    expect(stderr).toMatch(/^OUTPUT_UNWRITABLE {2}standard output cannot be written \(ENOSPC\)\n/);
+  });
+
+  it('says so where the model file ends the process', async () => {
+    writeFileSync(join(folder, 'leaves.ts'), 'process.exit(0);\n');
+    const { code, stdout, stderr } = await ddrc(['summary', 'leaves.ts'], { cwd: folder });
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toBe('MODEL_FAILED  the model file ended the process (process.exit)\n  at leaves.ts\n');
   });
 
   it('is not disturbed by a reader that stops reading', async () => {

@@ -168,6 +168,7 @@ it('a model that names another number of classes than it gives scores is refused
         'ddrc.options': '{}',
         'ddrc.classes': '["a","b"]',
         'ddrc.scores': '{"output":"logits","activation":"softmax"}',
+        'ddrc.label': '"label"',
         'ddrc.preprocessing': '[]',
       },
     }),

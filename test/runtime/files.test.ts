@@ -88,6 +88,7 @@ describe('writeFileAtomic', () => {
 
   it.skipIf(!existsSync('/proc/self'))('refuses a place where nobody may write (skipped where there is no /proc)', () => {
     expect(failure(() => writeFileAtomic('/proc/ddrc-test', 'x')).code).toBe('OUTPUT_UNWRITABLE');
+    expect(failure(() => makeFolder('/proc/ddrc-test/a/b')).code).toBe('OUTPUT_UNWRITABLE');
   });
 
   it('says each reason of the system in words', () => {

@@ -77,6 +77,19 @@ describe('the confusion matrix of the clean protocol', () => {
   });
 });
 
+describe('a report that a terminal has no room for', () => {
+  const counts = Array.from({ length: 21 }, (_, i) => Array.from({ length: 21 }, (_, j) => (i === j ? 3 : 0)));
+  const names = counts.map((_, i) => `cell\n${i}`);
+
+  it('leaves the confusion matrix out, and keeps every name on its line', () => {
+    const lines = formatReport(report({ classes: 21, counts }, names)).split('\n');
+    expect(lines).toHaveLength(1 + 21 + 3);
+    expect(lines[0]).toBe('class       precision  recall     f1    mcc  images');
+    expect(lines[1]).toBe('cell\ufffd0          1.000   1.000  1.000  1.000       3');
+    expect(lines[23]).toBe('the confusion matrix of 21 classes is in --json and in metrics.jsonl');
+  });
+});
+
 describe('classes whose names are whole numbers', () => {
   // JavaScript puts such keys of an object first, in numerical order.
   const counts = [

@@ -20,6 +20,7 @@ const metadata = {
   'ddrc.options': '{"size":4}',
   'ddrc.classes': '["red","green","blue"]',
   'ddrc.scores': '{"output":"logits","activation":"softmax"}',
+  'ddrc.label': '"label"',
   'ddrc.preprocessing': '[{"input":"image","layout":"NCHW","size":[3,4,4],"range":[0,1],"resize":"bilinear, whole image"}]',
   'ddrc.modelHash': 'abc',
 };
