@@ -15,5 +15,5 @@ export * from './pooling.ts';
 export * from './reductions.ts';
 export * from './scope.ts';
 export * from './shaping.ts';
-export type { Dim, Tensor } from './tensor.ts';
+export type { AnyTensor, Dim, Tensor } from './tensor.ts';
 export { defaultOptimizer } from './training.ts';

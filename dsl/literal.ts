@@ -1,7 +1,7 @@
 import { scalar } from '../compiler/ir/ndarray.ts';
 import type { DType } from '../compiler/ir/types.ts';
 import { shapeError } from '../compiler/ops/shapes.ts';
-import { check, contextOf, type Tensor, tensor } from './tensor.ts';
+import { type AnyTensor, check, contextOf, tensor } from './tensor.ts';
 
 /** Least and greatest number of each element type that has them; of int64 those that a JavaScript number holds exactly. */
 const ranges: Partial<Record<DType, readonly [least: number, greatest: number]>> = {
@@ -26,7 +26,7 @@ function misfit(value: number, dtype: DType): string | null {
  * Refuses a number that `op` is to use beside elements of `x` and that is none of their type.
  * @throws DdrcError DTYPE_MISMATCH
  */
-export function requireLiteral(op: string, x: Tensor, value: number): void {
+export function requireLiteral(op: string, x: AnyTensor, value: number): void {
   check(op, [x], (types, site) => {
     const sentence = misfit(value, x.dtype);
     const hint = Number.isNaN(value) ? 'look where the number comes from' : "cast the tensor first: cast(x, 'float32')";
@@ -38,7 +38,7 @@ export function requireLiteral(op: string, x: Tensor, value: number): void {
  * The number `value` as a constant of the element type of `x`, for the operator `op`.
  * @throws DdrcError DTYPE_MISMATCH
  */
-export function literal(op: string, x: Tensor, value: number): Tensor {
+export function literal(op: string, x: AnyTensor, value: number): AnyTensor {
   requireLiteral(op, x, value);
   const context = contextOf(x);
   return tensor(context, context.graph.constant(scalar(value, x.dtype)));

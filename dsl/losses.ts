@@ -6,7 +6,7 @@ import { constantLike } from './constants.ts';
 import { abs, add, cast, div, exp, log, mul, neg, sub } from './elementwise.ts';
 import { mean, sum } from './reductions.ts';
 import { gather, oneHot } from './shaping.ts';
-import { check, type Shape, type Tensor } from './tensor.ts';
+import { type AnyTensor, check, type Shape, type Tensor } from './tensor.ts';
 import type { fits, sameShape } from './types/index.ts';
 
 /** Scores [N,K] and class indices int64 [N]. */
@@ -68,7 +68,7 @@ export function softmaxCrossEntropy(logits: Logits, label: Label, options: Cross
   const terms: Tensor = mul(target, logSoftmax(logits) as Tensor);
   if (!classWeights) return neg(mean(sum(terms, [1]), [0])) as Tensor<[], 'float32'>;
   const weights = constantLike(logits, classWeights);
-  const total = sum(gather(weights, label as Tensor), [0]);
+  const total = sum(gather(weights, label), [0]);
   return neg(div(sum(sum(mul(terms, weights) as Tensor, [1]), [0]), total)) as Tensor<[], 'float32'>;
 }
 
@@ -87,14 +87,18 @@ export function sigmoidCrossEntropy(logits: Logits, label: Label, options: Cross
 }
 
 /** Mean squared error over all elements of two tensors of the same shape. */
-export function meanSquaredError<P extends Tensor, T extends Tensor>(
+export function meanSquaredError<P extends Tensor, T extends AnyTensor>(
   prediction: P,
   target: T & fits<sameShape<'meanSquaredError', P['shape'], T['shape']>>,
 ): Tensor<[], 'float32'>;
-export function meanSquaredError(prediction: Tensor, target: Tensor): Tensor {
+export function meanSquaredError(prediction: Tensor, target: AnyTensor): Tensor {
   const hint = 'reshape one of them: here no size is repeated';
   check('meanSquaredError', [prediction, target], ([p, t], site) => requireSameShape(p, t, [p, t], site, hint));
-  const difference: Tensor = sub(prediction, target.dtype === 'float32' ? target : cast(target, 'float32'));
+  const difference: Tensor = sub(prediction, isFloat(target) ? target : cast(target, 'float32'));
   const axes = difference.shape.map((_, axis) => axis);
   return mean(mul(difference, difference) as Tensor, axes);
+}
+
+function isFloat(x: AnyTensor): x is Tensor {
+  return x.dtype === 'float32';
 }

@@ -4,7 +4,7 @@ import { type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
 import { operators } from '../compiler/ops/index.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type OptionSpecs, type OptionValues, resolveOptions } from './options.ts';
-import { Context, graphValue, isTensor, located, type Tensor, tensor } from './tensor.ts';
+import { type AnyTensor, Context, graphValue, isTensor, located, type Tensor, tensor } from './tensor.ts';
 import { trainingOf } from './training.ts';
 import type { flawless } from './types/index.ts';
 
@@ -46,7 +46,7 @@ export interface ModelDefinition<
   O extends OptionSpecs,
   I extends Ports,
   T extends Ports,
-  R extends Readonly<Record<string, Tensor>>,
+  R extends Readonly<Record<string, AnyTensor>>,
 > {
   /** Name of the model: letters, digits and dashes. */
   readonly name: string;
@@ -79,7 +79,7 @@ export function defineModel<
   const O extends OptionSpecs,
   const I extends Ports,
   const T extends Ports,
-  R extends Readonly<Record<string, Tensor>>,
+  R extends Readonly<Record<string, AnyTensor>>,
 >(definition: ModelDefinition<O, I, T, R>): Model<O> {
   const { name } = definition;
   if (typeof name !== 'string' || !/^[A-Za-z][\w-]*$/.test(name)) {
@@ -135,7 +135,7 @@ function portsOf(ports: Ports): ModelPort[] {
   return Object.entries(ports).map(([name, { shape, dtype, kind }]) => ({ name, type: { shape, dtype }, kind }));
 }
 
-function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extends Readonly<Record<string, Tensor>>>(
+function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extends Readonly<Record<string, AnyTensor>>>(
   definition: ModelDefinition<O, I, T, R>,
   options: OptionValues<O>,
   inputs: I,

@@ -1,5 +1,5 @@
 import type { Initializer } from './initializers.ts';
-import { check, contextOf, type Tensor, tensor } from './tensor.ts';
+import { type AnyTensor, check, contextOf, type Tensor, tensor } from './tensor.ts';
 
 /**
  * A trainable parameter of the given shape, float32, called `name` in the current scope: what no layer makes, such as a table of
@@ -11,16 +11,14 @@ import { check, contextOf, type Tensor, tensor } from './tensor.ts';
  * @throws DdrcError PARAMETER_DUPLICATE, SHAPE_ATTRIBUTE where a size is not a whole number of at least 1
  */
 export function parameter<const S extends readonly number[]>(
-  x: Tensor,
+  x: AnyTensor,
   name: string,
   shape: S,
   initializer: Initializer,
 ): Tensor<[...S], 'float32'>;
-export function parameter(x: Tensor, name: string, shape: readonly number[], initializer: Initializer): Tensor {
-  let made = x;
-  check('parameter', [x], () => {
+export function parameter(x: AnyTensor, name: string, shape: readonly number[], initializer: Initializer): Tensor {
+  return check('parameter', [x], () => {
     const context = contextOf(x);
-    made = tensor(context, context.parameter(name, [...shape], initializer));
+    return tensor(context, context.parameter(name, [...shape], initializer));
   });
-  return made;
 }

@@ -13,14 +13,17 @@ export type { Dim, DType, Shape } from '../compiler/ir/types.ts';
 const handle = Symbol.for('ddrc.tensor');
 
 /**
- * A value of the graph that a model is written out to: shape and element type in the type, `Tensor<['N', 32, 56, 56]>`.
+ * A value of the graph that a model is written out to: shape and element type in the type, `Tensor<['N', 32, 56, 56]>`, float32 unless said otherwise.
  * It holds no numbers; operators take tensors and return tensors.
  */
-export interface Tensor<out S extends Shape = Shape, out D extends DType = DType> {
+export interface Tensor<out S extends Shape = Shape, out D extends DType = 'float32'> {
   readonly shape: S;
   readonly dtype: D;
   readonly [handle]: { readonly value: Value; readonly context: Context };
 }
+
+/** A tensor of any element type. */
+export type AnyTensor = Tensor<Shape, DType>;
 
 /** What the tensors of one graph share: no state outside it. */
 export class Context {
@@ -123,25 +126,25 @@ export class Context {
   }
 }
 
-export function tensor(context: Context, value: Value): Tensor {
-  return { shape: value.type.shape, dtype: value.type.dtype, [handle]: { value, context } };
+export function tensor<D extends DType = 'float32'>(context: Context, value: Value): Tensor<Shape, D> {
+  return { shape: value.type.shape, dtype: value.type.dtype as D, [handle]: { value, context } };
 }
 
-export function graphValue(x: Tensor): Value {
+export function graphValue(x: AnyTensor): Value {
   return x[handle].value;
 }
 
-export function contextOf(x: Tensor): Context {
+export function contextOf(x: AnyTensor): Context {
   return x[handle].context;
 }
 
 /** Whether `x` is a tensor, also one made by another copy of this module. */
-export function isTensor(x: unknown): x is Tensor {
+export function isTensor(x: unknown): x is AnyTensor {
   return typeof x === 'object' && x !== null && handle in x;
 }
 
 /** Refuses inputs of an operator that are no tensors of one model, and returns what they share. */
-function sharedContext(op: string, inputs: readonly Tensor[]): Context {
+function sharedContext(op: string, inputs: readonly AnyTensor[]): Context {
   const invalid = (message: string, hint: string) =>
     located(new DdrcError({ code: 'MODEL_INVALID', message: `${op}: ${message}`, hint }));
   if (inputs.length === 0) throw invalid('needs at least one tensor', 'give it a tensor');
@@ -158,7 +161,11 @@ function sharedContext(op: string, inputs: readonly Tensor[]): Context {
 }
 
 /** Applies an operator; the sentence of a mistake gets the place in the model file. */
-export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor[] {
+export function applyAll<D extends DType = 'float32'>(
+  op: string,
+  inputs: readonly AnyTensor[],
+  attrs: Attrs = {},
+): Tensor<Shape, D>[] {
   const context = sharedContext(op, inputs);
   const unfit = Object.entries(attrs).find(
     ([, value]) => Number.isNaN(value) || (Array.isArray(value) && value.some(Number.isNaN)),
@@ -169,23 +176,28 @@ export function applyAll(op: string, inputs: readonly Tensor[], attrs: Attrs = {
     });
   }
   try {
-    return context.graph.ops(op, inputs.map(graphValue), attrs).map((value) => tensor(context, value));
+    return context.graph.ops(op, inputs.map(graphValue), attrs).map((value) => tensor<D>(context, value));
   } catch (error) {
     throw located(error);
   }
 }
 
-export function apply(op: string, inputs: readonly Tensor[], attrs: Attrs = {}): Tensor {
-  return applyAll(op, inputs, attrs)[0];
+/** {@link applyAll} for an operator with one result; of what element type that is, the caller knows. */
+export function apply<D extends DType = 'float32'>(
+  op: string,
+  inputs: readonly AnyTensor[],
+  attrs: Attrs = {},
+): Tensor<Shape, D> {
+  return applyAll<D>(op, inputs, attrs)[0];
 }
 
-/** What `rule` refuses in the inputs of `op` before an operator is applied; its sentence gets the place in the model file. */
-export function check(op: string, inputs: readonly Tensor[], rule: (types: readonly TensorType[], site: Site) => void): void {
+/** What `rule` refuses in the inputs of `op` before an operator is applied, or its result; the sentence gets the place in the model file. */
+export function check<R>(op: string, inputs: readonly AnyTensor[], rule: (types: readonly TensorType[], site: Site) => R): R {
   const { scope } = sharedContext(op, inputs).graph;
   const values = inputs.map(graphValue);
   const site = { op, scope, labels: values.map(describe) };
   try {
-    rule(
+    return rule(
       values.map(({ type }) => type),
       site,
     );

@@ -8,7 +8,7 @@ import { broadcastStrides, forEachIndex, type NDArray, ndarray, scalar, zeros } 
 import { defineOp, type OpDefinition, type Sample } from '../ir/op.ts';
 import { type DType, elementCount, formatShape, formatType } from '../ir/types.ts';
 import { inferBinary, unbroadcast, values, zip } from './elementwise.ts';
-import { broadcastShapes, requireDType, shapeError } from './shapes.ts';
+import { broadcastShapes, requireDType, requireOneDType, shapeError } from './shapes.ts';
 import { map } from './unary.ts';
 
 const numbers: readonly DType[] = ['float32', 'int64', 'int32'];
@@ -153,10 +153,11 @@ export const where = defineOp('where', {
   properties: { elementwise: true },
   infer(inputs, _attrs, site) {
     const [condition, x, y] = inputs;
-    if (condition.dtype !== 'bool' || x.dtype !== y.dtype || x.dtype === 'bool') {
+    if (condition.dtype !== 'bool' || x.dtype === 'bool') {
       const got = inputs.map((type) => type.dtype).join(', ');
-      throw shapeError(site, 'DTYPE_MISMATCH', `takes a bool and two numbers of one element type, got ${got}`, inputs);
+      throw shapeError(site, 'DTYPE_MISMATCH', `takes a bool and two numbers, got ${got}`, inputs);
     }
+    requireOneDType([x, y], site, inputs);
     const values = broadcastShapes(x.shape, y.shape);
     const shape = values && broadcastShapes(condition.shape, values);
     if (!shape) {

@@ -12,7 +12,7 @@ import type { Graph, Value } from '../ir/graph.ts';
 import { broadcastStrides, forEachIndex, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
 import { type DType, elementCount, formatShape, formatType, type Shape, sameShape, type TensorType } from '../ir/types.ts';
-import { broadcastShapes, shapeError } from './shapes.ts';
+import { broadcastShapes, requireOneDType, shapeError } from './shapes.ts';
 
 /** Sums `grad` over the axes along which a value of shape `shape` was repeated, and gives it that shape. */
 export function unbroadcast(graph: Graph, grad: Value, shape: Shape): Value {
@@ -29,9 +29,7 @@ export function unbroadcast(graph: Graph, grad: Value, shape: Shape): Value {
 /** The shape rule of two inputs of one element type with broadcasting. */
 export function inferBinary(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
   const [a, b] = inputs;
-  if (a.dtype !== b.dtype) {
-    throw shapeError(site, 'DTYPE_MISMATCH', `${a.dtype} and ${b.dtype} are different element types`, inputs, 'cast one of them');
-  }
+  requireOneDType([a, b], site, inputs);
   const shape = broadcastShapes(a.shape, b.shape);
   if (!shape) {
     const sentence = `${formatShape(a.shape)} and ${formatShape(b.shape)} have different shapes`;

@@ -49,6 +49,12 @@ export function normalizeAxis(axis: number, shape: Shape, site: Site, inputs: re
   return axis < 0 ? axis + shape.length : axis;
 }
 
+/** Refuses two inputs of different element types; `types` are all of the operator's. */
+export function requireOneDType([a, b]: readonly TensorType[], site: Site, types: readonly TensorType[]): void {
+  if (a.dtype === b.dtype) return;
+  throw shapeError(site, 'DTYPE_MISMATCH', `${a.dtype} and ${b.dtype} are different element types`, types, 'cast one of them');
+}
+
 /** Refuses inputs of another element type than `dtype`. */
 export function requireDType(types: readonly TensorType[], dtype: TensorType['dtype'], site: Site): void {
   const wrong = types.find((type) => type.dtype !== dtype);

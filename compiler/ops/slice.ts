@@ -12,7 +12,7 @@ import type { Graph, Value } from '../ir/graph.ts';
 import { forEachIndex, full, type NDArray, ndarray, scalar, stridesOf, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
 import { type Dim, elementCount, formatShape, isStatic, type Shape, type TensorType } from '../ir/types.ts';
-import { normalizeAxis, shapeError } from './shapes.ts';
+import { normalizeAxis, requireOneDType, shapeError } from './shapes.ts';
 
 /** `axis` may be negative. */
 export type ConcatAttrs = { axis: number };
@@ -83,10 +83,7 @@ export const concat = defineOp<ConcatAttrs>('concat', {
     const axis = normalizeAxis(attrs.axis, first.shape, site, inputs);
     for (const other of inputs.slice(1)) {
       const both = `${formatShape(first.shape)} and ${formatShape(other.shape)}`;
-      if (other.dtype !== first.dtype) {
-        const sentence = `${first.dtype} and ${other.dtype} are different element types`;
-        throw shapeError(site, 'DTYPE_MISMATCH', sentence, inputs, 'cast one of them');
-      }
+      requireOneDType([first, other], site, inputs);
       if (other.shape.length !== first.shape.length) {
         throw shapeError(site, 'SHAPE_RANK', `${both} have different numbers of axes`, inputs);
       }

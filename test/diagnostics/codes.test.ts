@@ -19,6 +19,7 @@ import {
   classIndex,
   concat,
   conv2d,
+  type Dim,
   defineModel,
   float,
   groupNorm,
@@ -80,8 +81,8 @@ interface Inputs {
   readonly map: Tensor;
   /** [N,6] */
   readonly flat: Tensor;
-  /** int64 [N] */
-  readonly index: Tensor;
+  /** [N] */
+  readonly index: Tensor<readonly Dim[], 'int64'>;
 }
 
 type Forward = (inputs: Inputs) => Readonly<Record<string, Tensor>>;
@@ -162,13 +163,13 @@ describe('a shape mistake says what, which inputs, where, and mostly what to do'
   });
 
   it('DTYPE_MISMATCH', () => {
-    expect(saidOf(({ index }) => ({ y: relu(index) }))).toMatchInlineSnapshot(`
+    expect(saidOf(({ index }) => ({ y: relu(index as never) }))).toMatchInlineSnapshot(`
       "DTYPE_MISMATCH  relu: takes float32, got int64[N]
         input  int64[N]  index
         at model.ts:LINE, scope (top)
         hint: cast it to float32"
     `);
-    expect(saidOf(({ flat, index }) => ({ y: add(flat, index) }))).toMatchInlineSnapshot(`
+    expect(saidOf(({ flat, index }) => ({ y: add(flat, index as never) }))).toMatchInlineSnapshot(`
       "DTYPE_MISMATCH  add: float32 and int64 are different element types
         input 0  float32[N,6]  flat
         input 1  int64[N]  index

@@ -5,15 +5,15 @@ import { operators } from '../../compiler/ops/index.ts';
 import { differentiate } from '../../compiler/passes/autodiff.ts';
 import { interpret } from '../../compiler/passes/interpret.ts';
 import { formatDiagnosis, isDdrcError } from '../../diagnostics/error.ts';
-import { Context, graphValue, type Tensor, tensor } from '../../dsl/tensor.ts';
+import { type AnyTensor, Context, graphValue, type Tensor, tensor } from '../../dsl/tensor.ts';
 
 /** A graph to write in the language, outside a model. */
 export function writer(mode: GraphMode = 'training') {
   const context = new Context(new Graph('test', mode, operators), 'N');
   return {
     context,
-    input: (name: string, shape: readonly Dim[], dtype: DType = 'float32'): Tensor =>
-      tensor(context, context.graph.input(name, { dtype, shape }, 'data')),
+    input: <D extends DType = 'float32'>(name: string, shape: readonly Dim[], dtype = 'float32' as D) =>
+      tensor<D>(context, context.graph.input(name, { dtype, shape }, 'data')),
   };
 }
 
@@ -22,7 +22,7 @@ export function valueAndGradient(
   { context }: ReturnType<typeof writer>,
   loss: Tensor,
   by: Tensor,
-  feeds: readonly (readonly [Tensor, readonly number[]])[],
+  feeds: readonly (readonly [AnyTensor, readonly number[]])[],
 ): { value: number; gradient: number[] } {
   const gradient = differentiate(context.graph, graphValue(loss), [graphValue(by)]).get(graphValue(by))!;
   const arrays = new Map<Value, NDArray>(

@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { Graph } from '../../compiler/ir/graph.ts';
 import { operators } from '../../compiler/ops/index.ts';
 import { isDdrcError } from '../../diagnostics/error.ts';
+import { conv2d, gather, linear, relu, where } from '../../dsl/index.ts';
 import { Context, tensor } from '../../dsl/tensor.ts';
 import { rightPrograms } from './right-programs.ts';
 import { type Make, wrongPrograms } from './wrong-programs.ts';
@@ -90,6 +91,30 @@ describe('the editor', () => {
   it('stays within its budget of type instantiations', () => {
     expect(checked.instantiations).toBeGreaterThan(0);
     expect(checked.instantiations).toBeLessThan(250_000);
+  });
+});
+
+describe('an operator of real numbers takes no other element types, in the editor and in the build:', () => {
+  const ids = maker()(['N', 32], 'int64');
+  const map = maker()(['N', 8, 4, 4], 'uint8');
+  it('activations', () => {
+    // @ts-expect-error Type '"int64"' is not assignable to type '"float32"'.
+    expect(() => relu(ids)).toThrow('relu: takes float32, got int64[N,32]');
+  });
+  it('layers', () => {
+    // @ts-expect-error Type '"uint8"' is not assignable to type '"float32"'.
+    expect(() => conv2d(map, 'a', { filters: 8, kernel: 3 })).toThrow('conv: takes float32, got uint8[N,8,4,4]');
+    // @ts-expect-error Type '"int64"' is not assignable to type '"float32"'.
+    expect(() => linear(ids, 'b', { units: 8 })).toThrow('linear: takes float32, got int64[N,32]');
+  });
+  it('truth values are asked for where they are needed', () => {
+    // @ts-expect-error Type '"int64"' is not assignable to type '"bool"'.
+    expect(() => where(ids, 0, 1)).toThrow('where: takes a bool and two numbers');
+  });
+  it('a table is looked up at whole numbers', () => {
+    const table = maker()([8, 4]);
+    // @ts-expect-error Type '"float32"' is not assignable to type '"int64" | "int32"'.
+    expect(() => gather(table, table)).toThrow('gather: ');
   });
 });
 

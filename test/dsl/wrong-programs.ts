@@ -10,6 +10,7 @@ import {
   concat,
   conv1d,
   conv2d,
+  equal,
   gather,
   groupNorm,
   matmul,
@@ -24,6 +25,7 @@ import {
   slice,
   split,
   transpose,
+  where,
 } from '../../dsl/index.ts';
 import type { Tensor } from '../../dsl/tensor.ts';
 import type { flawless } from '../../dsl/types/index.ts';
@@ -62,6 +64,12 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => conv2d(relu(residual(wide, 'r', 32)), 's', { filters: 32, kernel: 1 }),
     // @ts-expect-error add: [N,64,56,56] and [N,32,56,56] have different shapes
     () => results(() => ({ probabilities: relu(flat), logits: residual(residual(wide, 'r', 32), 's', 8) })),
+    // @ts-expect-error add: float32 and int64 are different element types
+    () => add(map, make(['N', 32, 56, 56], 'int64')),
+    // @ts-expect-error equal: int64 and bool are different element types
+    () => equal(make(['N'], 'int64'), make(['N'], 'bool')),
+    // @ts-expect-error where: int32 and float32 are different element types
+    () => where(make(['N', 32], 'bool'), make([32], 'int32'), flat),
     // @ts-expect-error conv: kernel 7x7 does not fit the padded input 4x4
     () => conv2d(tiny, 'b', { filters: 8, kernel: 7 }),
     // @ts-expect-error conv: kernel 9x9 does not fit the padded input 6x7

@@ -75,8 +75,6 @@ it('what does not fit is refused in one sentence', () => {
   expect(refusal('less', [[2], [3]])).toThrow('less: [2] and [3] have different shapes');
   expect(refusal('and', [[2], [2]])).toThrow('and: takes bool, got float32[2]');
   expect(refusal('not', [[2]])).toThrow('not: takes bool, got float32[2]');
-  expect(refusal('where', [[2], [2], [2]])).toThrow(
-    'where: takes a bool and two numbers of one element type, got float32, float32, float32',
-  );
+  expect(refusal('where', [[2], [2], [2]])).toThrow('where: takes a bool and two numbers, got float32, float32, float32');
   expect(refusal('cast', [[2]], { to: 'float64' })).toThrow('cast: float64 is not an element type');
 });
