@@ -1,5 +1,3 @@
-import { readFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { compile } from '../compiler/compile.ts';
@@ -11,7 +9,7 @@ import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import { asTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
-import { packageVersion } from './project.ts';
+import { onnxruntimeVersion, packageVersion } from './project.ts';
 import { copied, type Feeds, randomFeeds } from './random-feeds.ts';
 import { textTable } from './text-table.ts';
 
@@ -43,8 +41,8 @@ export function add(program: Command): void {
 
 async function bench(path: string | undefined, flags: BenchFlags): Promise<void> {
   const { provider } = await chooseProvider(parseDevice(flags.device));
-  const target = await targetFor(provider);
   const { batch, steps, threads } = flags;
+  const target = await targetFor(provider, threads);
   const started = performance.now();
   const program = await openProgram(path, flags);
   const { files, manifest, initial } = compile(program, { artifacts: ['step', 'model'], target, batch, inferenceBatch: batch });
@@ -121,9 +119,4 @@ async function timed(options: EngineOptions, steps: number, open: (engine: Engin
 
 function secondsSince(start: number): number {
   return Math.round(performance.now() - start) / 1000;
-}
-
-function onnxruntimeVersion(): string {
-  const require = createRequire(import.meta.url);
-  return JSON.parse(readFileSync(require.resolve('onnxruntime-node/package.json'), 'utf8')).version;
 }

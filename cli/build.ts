@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { layOut } from '../compiler/artifacts/table.ts';
 import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
-import { newestOpset, portable } from '../compiler/emit/lowering.ts';
+import { newestOpset, portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
 import type { Manifest } from '../contract/manifest.ts';
@@ -11,7 +11,7 @@ import { loadWeights } from '../runtime/checkpoint.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { placeBuild } from './build-files.ts';
-import { asTensors, namedTensors } from './compile-for-device.ts';
+import { asTensors, namedTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
@@ -25,6 +25,7 @@ interface BuildFlags extends ModelFlags {
   readonly weights?: string;
   readonly input: 'float32' | 'uint8';
   readonly opset: number;
+  readonly target: Target['provider'];
   readonly batch: Dim;
   readonly seed: number;
   readonly classes?: string[];
@@ -49,10 +50,16 @@ export function add(program: Command): void {
       'float32',
     )
     .option('--opset <n>', `ONNX opset, 13 to ${newestOpset}`, wholeNumber(13, newestOpset), portable.opset)
+    .option(
+      '--target <name>',
+      "portable (every engine), or cpu (this machine's processor), webgpu or cuda: forms that ONNX Runtime is fastest with there",
+      oneOf('portable', 'cpu', 'webgpu', 'cuda'),
+      'portable',
+    )
     .option('--batch <n>', 'batch size; N leaves it open', batchSize, 'N')
     .option('--seed <n>', 'seed of the initial weights', wholeNumber(0), 0)
     .option('--print-ir [graph]', `print the graph of ${printable.join(', ')} (default: model) to stdout`, oneOf(...printable))
-    .option('--explain', 'show which ONNX form each operator was written in')
+    .option('--explain', 'show which ONNX form each operator was written in, and why not in another one')
     .addHelpText('after', example('ddrc build models/ddrnet.ts --out build/ddrnet --option csab=false --size 96'))
     .action(build);
 }
@@ -65,7 +72,7 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights);
   const compiled = compile(program, {
     artifacts: artifactsOf(program),
-    target: { ...portable, opset: flags.opset },
+    target: { ...(await targetFor(flags.target)), opset: flags.opset },
     batch: flags.batch,
     inferenceBatch: flags.batch,
     weights,

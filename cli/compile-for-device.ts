@@ -1,14 +1,23 @@
+import { availableParallelism } from 'node:os';
 import { type Compiled, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
 import { type ExpectedState, unpackState, type Weights } from '../runtime/checkpoint.ts';
-import { blockSize, type Provider } from '../runtime/providers.ts';
+import { blockSize } from '../runtime/providers.ts';
 import type { TensorData } from '../runtime/tensor.ts';
+import { readTuning } from './tuning.ts';
 
-/** What graphs are compiled for when they run on this machine: on the processor, with its blocked kernels. */
-export async function targetFor(provider: Provider): Promise<Target> {
-  return { provider, opset: portable.opset, block: provider === 'cpu' ? await blockSize() : 0 };
+/**
+ * What graphs are compiled for when they run on a device of this machine: on the processor, with its blocked kernels and the lowerings that `ddrc tune`
+ * found to be the fastest with so many threads; or for every engine.
+ */
+export async function targetFor(provider: Target['provider'], threads = availableParallelism()): Promise<Target> {
+  const { opset } = portable;
+  if (provider !== 'cpu') return { provider, opset, block: 0 };
+  const block = await blockSize();
+  const tuned = new Map([...readTuning(threads, block)].map(([signature, { best }]) => [signature, best]));
+  return { provider, opset, block, tuned };
 }
 
 export interface DeviceRequest {

@@ -1,5 +1,6 @@
 import { evaluationGraph, gradientGraph, stepGraph } from '../compiler/artifacts/training.ts';
 import type { Compiled } from '../compiler/compile.ts';
+import type { Choice } from '../compiler/emit/lower.ts';
 import { print } from '../compiler/ir/printer.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
@@ -20,21 +21,22 @@ export function graphText(program: Program, which: (typeof printable)[number], b
   return print(simplify(graph));
 }
 
-/** Which form each operator of each file was written in, and how often. */
+/** Which form each operator of each file was written in, how often and where, and below it why not in another one. */
 export function lowerings({ choices }: Compiled): string {
-  const rows = [['file', 'operator', 'lowering', 'nodes', 'where']];
+  const lines = [['file', 'operator', 'lowering', 'nodes', 'where']];
   for (const [file, list] of choices) {
-    const groups = new Map<string, string[]>();
-    for (const { op, lowering, scope } of list) {
-      const key = JSON.stringify([op, lowering]);
-      groups.set(key, [...(groups.get(key) ?? []), scope || '(top)']);
+    const groups = new Map<string, Choice[]>();
+    for (const choice of list) {
+      const key = JSON.stringify([choice.op, choice.lowering, choice.others]);
+      groups.set(key, [...(groups.get(key) ?? []), choice]);
     }
-    for (const [key, scopes] of [...groups].sort(([a], [b]) => (a < b ? -1 : 1))) {
-      const [op, lowering] = JSON.parse(key);
-      const names = [...new Set(scopes)];
-      const where = names.length > 3 ? `${names.slice(0, 3).join(', ')}, …` : names.join(', ');
-      rows.push([file, op, lowering, String(scopes.length), where]);
+    for (const [, group] of [...groups].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const [{ op, lowering, others }] = group;
+      const scopes = [...new Set(group.map(({ scope }) => scope || '(top)'))];
+      const where = scopes.length > 3 ? `${scopes.slice(0, 3).join(', ')}, …` : scopes.join(', ');
+      lines.push([file, op, lowering, String(group.length), where]);
+      for (const { lowering: other, reason } of others) lines.push(['', '', `not ${other}`, '', reason]);
     }
   }
-  return `${textTable(rows, ['left', 'left', 'left', 'right', 'left'])}\n`;
+  return `${textTable(lines, ['left', 'left', 'left', 'right', 'left'])}\n`;
 }

@@ -18,6 +18,7 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   step: () => import('./step.ts'),
   bench: () => import('./bench.ts'),
   profile: () => import('./profile.ts'),
+  tune: () => import('./tune.ts'),
   doctor: () => import('./doctor.ts'),
 };
 

@@ -45,7 +45,12 @@ async function profile(path: string | undefined, flags: ProfileFlags): Promise<v
   const { batch, steps, threads, infer = false } = flags;
   const program = await openProgram(path, flags);
   const artifact = infer ? 'model' : 'step';
-  const compiled = compile(program, { artifacts: [artifact], target: await targetFor('cpu'), batch, inferenceBatch: batch });
+  const compiled = compile(program, {
+    artifacts: [artifact],
+    target: await targetFor('cpu', threads),
+    batch,
+    inferenceBatch: batch,
+  });
   const file = `${artifact}.onnx`;
   const recorded = await record(compiled, file, { steps, threads, learningRate: program.training.learningRate });
   const times = kernelTimes(recorded, compiled.choices.get(file)!);

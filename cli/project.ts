@@ -1,4 +1,5 @@
 import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -10,6 +11,12 @@ export const packageRoot = fileURLToPath(new URL(import.meta.url.endsWith('.ts')
 
 /** Version of the running ddrc. */
 export const packageVersion: string = JSON.parse(readFileSync(join(packageRoot, 'package.json'), 'utf8')).version;
+
+/** Version of the ONNX Runtime that it runs. */
+export function onnxruntimeVersion(): string {
+  const require = createRequire(import.meta.url);
+  return JSON.parse(readFileSync(require.resolve('onnxruntime-node/package.json'), 'utf8')).version;
+}
 
 /**
  * How a project in `folder` names this ddrc as its dependency, so that `npm install` there finds it: as the project does that this installation

@@ -61,7 +61,7 @@ async function step(path: string, flags: StepFlags): Promise<void> {
   const { names, label } = portsOfProgram(program);
   const examples = openArrays(flags.batch, names, label);
   const compiled = compileTraining(program, {
-    target: await targetFor('cpu'),
+    target: await targetFor('cpu', flags.threads),
     batch: examples.size,
     optimizer: defaultOptimizer,
     clipNorm: 0,

@@ -116,7 +116,7 @@ export async function prepareResumed(before: TrainSettings, folder: string, flag
   }
   const choice = await chooseProvider(parseDevice(flags.device ?? before.provider));
   const settings = { ...before, provider: choice.provider, threads: flags.threads ?? before.threads };
-  const { compiled, step } = await compileFor(program, settings, choice);
+  const { compiled, step } = await compileFor(program, settings, choice, before.step);
   const comparable = choice.provider === before.provider && step.block === before.step.block;
   if (comparable && step.sha256 !== before.step.sha256) {
     const message = `the model is not the one that the run was started with: ${loaded.file} compiles to another training step now`;
@@ -156,9 +156,18 @@ function augmentationOf(text: string | undefined, { kind }: DataSource): Augment
   return null;
 }
 
-async function compileFor(program: Program, settings: Omit<TrainSettings, 'step'>, { provider }: Choice) {
-  const target: Target = await targetFor(provider);
+/** @param before what the run was compiled with, which a measurement since then must not change */
+async function compileFor(
+  program: Program,
+  settings: Omit<TrainSettings, 'step'>,
+  { provider }: Choice,
+  before?: TrainSettings['step'],
+) {
+  const here = await targetFor(provider, settings.threads);
+  const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
   const { batch, optimizer, clipNorm, seed, classes } = settings;
   const compiled = compileTraining(program, { target, batch, optimizer, clipNorm, seed, classes });
-  return { compiled, step: { block: target.block, sha256: compiled.manifest.files['step.onnx'].sha256 } };
+  const measured = compiled.choices.get('step.onnx')!.filter((choice) => choice.measured !== undefined);
+  const tuned = Object.fromEntries(measured.map((choice) => [choice.measured!, choice.lowering]));
+  return { compiled, step: { block: target.block, tuned, sha256: compiled.manifest.files['step.onnx'].sha256 } };
 }

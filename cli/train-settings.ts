@@ -37,8 +37,8 @@ export interface TrainSettings {
   readonly weights: string | null;
   readonly provider: Provider;
   readonly threads: number;
-  /** What the step was compiled for and the SHA-256 of the result. */
-  readonly step: { readonly block: number; readonly sha256: string };
+  /** What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of the result. */
+  readonly step: { readonly block: number; readonly tuned: Readonly<Record<string, string>>; readonly sha256: string };
 }
 
 /** The settings as config.json has them: paths within the working folder relative to the run folder, so that a project can be moved as a whole. */
@@ -131,6 +131,7 @@ const checks: Readonly<Record<string, Check>> = {
   threads: isPositive,
   step: isObject,
   'step.block': isCount,
+  'step.tuned': isObject,
   'step.sha256': isText,
 };
 

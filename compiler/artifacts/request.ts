@@ -53,6 +53,8 @@ const targetRules: Rules<Target> = {
   provider: oneOf(['portable', 'cpu', 'webgpu', 'cuda']),
   opset: whole(oldestOpset, newestOpset),
   block: whole(0),
+  tuned: (value: unknown) =>
+    value === undefined || value instanceof Map ? null : 'be a Map of lowerings by the signature of a node',
 };
 
 /**

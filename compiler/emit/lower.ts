@@ -1,14 +1,17 @@
 import { DdrcError } from '../../diagnostics/error.ts';
 import type { Graph, Node, Phase } from '../ir/graph.ts';
 import { Emitter } from './emitter.ts';
-import type { Lowering, Target } from './lowering.ts';
+import { choose, type Lowering, type Rejection, signature, type Target } from './lowering.ts';
 
-/** Which lowering a node got, and what became of it: for `--explain` and profiles. */
+/** Which lowering a node got, why not another, and what became of it: for `--explain` and profiles. */
 export interface Choice {
   readonly scope: string;
   readonly phase: Phase;
   readonly op: string;
   readonly lowering: string;
+  /** The signature of a node whose lowering was chosen by a measurement. */
+  readonly measured?: string;
+  readonly others: readonly Rejection[];
   /** Floating-point operations of a convolution or a matrix product, a multiply-add counted as two; 0 for other operators. */
   readonly flops: number;
   /** Names of the ONNX nodes that were made for it; one that an earlier node had made already is that one's. */
@@ -31,7 +34,7 @@ export function lowerGraph(
   }
   bind?.(emitter);
   for (const node of graph.nodes) {
-    const lowering = node.op.lower.find((rule) => rule.when?.(node, target, node.attrs) ?? true);
+    const { taken: lowering, measured, others } = choose(node, target);
     if (!lowering) {
       throw new DdrcError({
         code: 'LOWERING_MISSING',
@@ -50,6 +53,8 @@ export function lowerGraph(
       op: node.op.name,
       lowering: lowering.name,
       flops: productFlops(node),
+      ...(measured && { measured: signature(node) }),
+      others,
       nodes,
     });
   }

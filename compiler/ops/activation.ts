@@ -11,6 +11,7 @@
  *                                       dx = dy · (½(1 + t) + ½x(1 − t²) · c(1 + 3ax²))
  */
 import { type Emitter, MICROSOFT } from '../emit/emitter.ts';
+import { needs } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { ndarray, scalar } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
@@ -20,6 +21,8 @@ import { broadcastShapes, requireDType, shapeError } from './shapes.ts';
 import { errorFunction, map, scaled, unary } from './unary.ts';
 
 const secondOrder = { none: 'second derivatives of it are not supported' } as const;
+
+const onCpu = needs('the CPU', (_node, { provider }) => provider === 'cpu');
 
 /** dx has the shape of x (or y); dy may be repeated along axes of size 1. */
 function inferGradient(inputs: readonly TensorType[], site: Site): readonly TensorType[] {
@@ -73,7 +76,7 @@ export const reluGrad = defineOp('reluGrad', {
   infer: (inputs, _attrs, site) => inferGradient(inputs, site),
   vjp: secondOrder,
   lower: [
-    { name: 'clip', when: (_node, { provider }) => provider === 'cpu', emit: (e, _node, [y, dy]) => steepClip(e, y, dy, 0) },
+    { name: 'clip', when: onCpu, emit: (e, _node, [y, dy]) => steepClip(e, y, dy, 0) },
     {
       name: 'standard',
       emit: (e, _node, [y, dy]) => e.node('Mul', [dy, e.node('Cast', [e.node('Greater', [y, e.floats(0)])], { to: 1 })]),
@@ -123,7 +126,10 @@ export const leakyReluGrad = defineOp<LeakyReluAttrs>('leakyReluGrad', {
   lower: [
     {
       name: 'clip',
-      when: (_node, { provider }, { alpha }) => provider === 'cpu' && alpha >= 0 && alpha <= 1,
+      when: needs(
+        'the CPU and alpha from 0 to 1',
+        (_node, { provider }, { alpha }) => provider === 'cpu' && alpha >= 0 && alpha <= 1,
+      ),
       emit: (e, _node, [x, dy], { alpha }) => steepClip(e, x, dy, alpha),
     },
     {
@@ -200,12 +206,12 @@ export const gelu = defineOp<GeluAttrs>('gelu', {
   lower: [
     {
       name: 'gelu',
-      when: (_node, { opset }) => opset >= 20,
+      when: needs('opset 20', (_node, { opset }) => opset >= 20),
       emit: (e, _node, [x], { approximate }) => e.node('Gelu', [x], { approximate }),
     },
     {
       name: 'contrib',
-      when: (_node, { provider }) => provider === 'cpu',
+      when: onCpu,
       emit: (e, _node, [x], { approximate }) => e.node(approximate === 'none' ? 'Gelu' : 'FastGelu', [x], {}, MICROSOFT),
     },
     {

@@ -11,11 +11,11 @@
  * convolution with one-hot kernels, which is many times faster than a convolution that takes dy as the kernel.
  */
 import { type Emitter, NCHWC } from '../emit/emitter.ts';
-import type { Target } from '../emit/lowering.ts';
+import { needs, type Target } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
-import { type Dim, elementCount, formatShape, type TensorType } from '../ir/types.ts';
+import { type Dim, elementCount, formatShape, isStatic, type TensorType } from '../ir/types.ts';
 import { matmulTransposed } from './linear.ts';
 import { wave } from './samples.ts';
 import { requireDType, requireKnown, requireRank, requireWhole, shapeError } from './shapes.ts';
@@ -159,6 +159,9 @@ function blockedWeight(e: Emitter, w: string, [k, c, kh, kw]: readonly number[],
   return e.reshape(e.transpose(split, [0, 2, 4, 5, 3, 1]), [k, c, kh, kw]);
 }
 
+const blockNeeds = 'blocked kernels (CPU) and channels that their block divides';
+const flipNeeds = 'stride 1 and no more padding than the kernel reaches';
+
 /** Whether the blocked kernels take `c` input and `k` output channels (an image's few channels are read planar). */
 function fitsBlock(c: number, k: number, rank: number, groups: number, { block }: Target): boolean {
   return block > 0 && rank === 4 && groups === 1 && k % block === 0 && (c % block === 0 || c < block);
@@ -191,10 +194,10 @@ export const conv = defineOp<ConvAttrs>('conv', {
   lower: [
     {
       name: 'nchwc',
-      when(node, target, attrs) {
+      when: needs(blockNeeds, (node, target, attrs) => {
         const [k, c] = node.inputs[1].type.shape as number[];
         return fitsBlock(c, k, node.inputs[0].type.shape.length, attrs.groups, target);
-      },
+      }),
       emit: (e, node, [, w, bias], attrs) => blockedConv(e, node, w, node.inputs[1].type.shape as number[], attrs, bias),
     },
     {
@@ -245,14 +248,14 @@ export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
   lower: [
     {
       name: 'nchwc flipped',
-      when(node, target, attrs) {
+      when: needs(`${flipNeeds}, ${blockNeeds}`, (node, target, attrs) => {
         const [k, c] = node.inputs[1].type.shape as number[];
         return (
           flippable(node, attrs) &&
           fitsBlock(k, c, node.inputs[0].type.shape.length, attrs.groups, target) &&
           k % target.block === 0
         );
-      },
+      }),
       emit(e, node, [, w], attrs) {
         const [k, c, ...kernel] = node.inputs[1].type.shape as number[];
         return blockedConv(e, node, flipped(e, w, [k, c, ...kernel], 1), [c, k, ...kernel], flippedAttrs(attrs, kernel));
@@ -260,7 +263,7 @@ export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
     },
     {
       name: 'flipped',
-      when: (node, _target, attrs) => flippable(node, attrs),
+      when: needs(flipNeeds, (node, _target, attrs) => flippable(node, attrs)),
       emit(e, node, [dy, w], attrs) {
         const shape = node.inputs[1].type.shape as number[];
         const kernel = shape.slice(2);
@@ -334,8 +337,24 @@ export const convWeightGrad = defineOp<WeightGradAttrs>('convWeightGrad', {
   vjp: { none: 'second derivatives are not supported' },
   lower: [
     {
+      name: 'unfold x, one product',
+      when: needs(
+        'one group and a known batch',
+        ({ inputs: [x] }, _target, { groups }) => groups === 1 && isStatic(x.type.shape),
+      ),
+      pays: needs('more output channels than pixels', ({ inputs: [, dy] }) => {
+        const [, k, ...map] = dy.type.shape as number[];
+        return k > elementCount(map);
+      }),
+      emit: unfoldedAtOnce,
+    },
+    {
       name: 'unfold dy',
-      when: (node, target, attrs) => target.provider === 'cpu' && attrs.groups === 1 && symmetric(attrs) && narrower(node),
+      when: needs(
+        'one group, stride 1 and a map that keeps its size',
+        (_node, _target, attrs) => attrs.groups === 1 && symmetric(attrs),
+      ),
+      pays: needs('the CPU and fewer output than input channels', (node, { provider }) => provider === 'cpu' && narrower(node)),
       emit: unfoldGradient,
     },
     { name: 'unfold x', emit: unfoldInput },
@@ -392,6 +411,22 @@ function unfoldInput(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: 
   const map = elementCount(node.inputs[1].type.shape.slice(2));
   const product = matmulTransposed(e, e.reshape(windows, [0, groups, rows, map]), e.reshape(dy, [0, groups, k / groups, map]), 4);
   return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [0, 2, 1]), [k, c / groups, ...kernel]);
+}
+
+/**
+ * dw = dy · unfold(x)ᵀ with the samples one behind the other in the inner dimension: two transposed copies of maps, but no [N, K, C·taps] of products to be
+ * summed, which for small maps of many channels is far larger than these.
+ */
+function unfoldedAtOnce(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: WeightGradAttrs): string {
+  const c = node.inputs[0].type.shape[1] as number;
+  const [n, k, ...map] = node.inputs[1].type.shape as number[];
+  const { kernel } = attrs;
+  const rows = c * elementCount(kernel);
+  const length = n * elementCount(map);
+  const inner = (name: string, channels: number) =>
+    e.reshape(e.transpose(e.reshape(name, [n, channels, -1]), [1, 0, 2]), [channels, length]);
+  const product = matmulTransposed(e, inner(dy, k), inner(unfold(e, x, c, attrs, kernel), rows), 2);
+  return e.reshape(product, [k, c, ...kernel]);
 }
 
 /** dw with dy unfolded in place of x, its taps mirrored: fewer channels to unfold where K < C. */

@@ -8,6 +8,7 @@
  */
 import { DdrcError } from '../../diagnostics/error.ts';
 import type { Emitter } from '../emit/emitter.ts';
+import { needs } from '../emit/lowering.ts';
 import { type NDArray, ndarray, scalar, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
 import {
@@ -169,8 +170,14 @@ export const gatherGrad = defineOp<GatherAttrs>('gatherGrad', {
     {
       // Row by row, additions in the order of the indices. ScatterND would be faster, but its threads race where an index is met twice.
       name: 'scatter',
-      when: ({ inputs: [x] }, { opset, provider }, { axis }) =>
-        opset >= 16 && provider !== 'webgpu' && isStatic(x.type.shape) && x.type.shape[fromStart(axis, x.type.shape)] > LONG,
+      when: needs(
+        'opset 16, no WebGPU and a known shape',
+        ({ inputs: [x] }, { opset, provider }) => opset >= 16 && provider !== 'webgpu' && isStatic(x.type.shape),
+      ),
+      pays: needs(
+        `more than ${LONG} rows to look up in`,
+        ({ inputs: [x] }, _target, { axis }) => (x.type.shape[fromStart(axis, x.type.shape)] as number) > LONG,
+      ),
       emit(e, node, [, indices, dy], attrs) {
         const shape = node.inputs[0].type.shape as readonly number[];
         const axis = fromStart(attrs.axis, shape);

@@ -12,7 +12,7 @@
  * Where B is one matrix for a whole stack of A, its gradient is one product over all rows of the stack, not a sum of products.
  */
 import { type Emitter, MICROSOFT } from '../emit/emitter.ts';
-import type { Lowering, Target } from '../emit/lowering.ts';
+import { type Lowering, needs, type Target } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { broadcastStrides, forEachIndex, type NDArray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
@@ -128,14 +128,19 @@ export function matmulTransposed(e: Emitter, a: string, b: string, rank: number)
 
 const gemm: Lowering<MatmulAttrs> = {
   name: 'gemm',
-  when: ({ inputs }, _target, { transA, transB }) =>
-    (transA || transB) === true && inputs.every((x) => x.type.shape.length === 2),
+  when: needs(
+    'two matrices, one of them transposed',
+    ({ inputs }, _target, { transA, transB }) => (transA || transB) === true && inputs.every((x) => x.type.shape.length === 2),
+  ),
   emit: (e, _node, [a, b], { transA, transB }) => e.node('Gemm', [a, b], { transA: transA ? 1 : 0, transB: transB ? 1 : 0 }),
 };
 
 const fused: Lowering<MatmulAttrs> = {
   name: 'fused',
-  when: (_node, target, { transA, transB }) => (transA || transB) === true && hasFused(target),
+  when: needs(
+    'the CPU or CUDA, and a transposed operand',
+    (_node, target, { transA, transB }) => (transA || transB) === true && hasFused(target),
+  ),
   emit: (e, _node, operands, attrs) => fusedProduct(e, operands, attrs),
 };
 
@@ -270,11 +275,11 @@ export const linear = defineOp('linear', {
   lower: [
     {
       name: 'gemm',
-      // Folding the leading axes into one and back needs all but one of them known.
-      when: ({ inputs: [x] }) => {
+      // Folding the leading axes into one and back.
+      when: needs('all leading sizes but one known', ({ inputs: [x] }) => {
         const named = x.type.shape.slice(0, -1).filter((dim) => typeof dim === 'string');
         return x.type.shape.length === 2 || named.length < 2;
-      },
+      }),
       emit(e, { inputs: [x], outputs: [y] }, [name, ...parameters]) {
         const from = x.type.shape;
         if (from.length === 2) return e.node('Gemm', [name, ...parameters], { transB: 1 });

@@ -22,7 +22,7 @@ import { type NDArray, ndarray, scalar, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, type Shape } from '../ir/types.ts';
 import { requireChannels, requireEpsilon, scattered } from './norm-inputs.ts';
-import { convPays, inverseRoot, probe, type Rows, reshapeTo, rowDots, rowSums, rowsOf } from './norm-rows.ts';
+import { inverseRoot, longRows, probe, type Rows, reshapeTo, rowDots, rowSums, rowsByConv, rowsOf } from './norm-rows.ts';
 import { requireSameShape } from './shapes.ts';
 
 /** `epsilon` is added to the variance. */
@@ -208,7 +208,8 @@ export const batchNorm = defineOp<BatchNormAttrs>('batchNorm', {
   lower: [
     {
       name: 'rows by depthwise Conv',
-      when: (node, target) => convPays(node.inputs[0].type, target),
+      when: rowsByConv,
+      pays: longRows,
       emit: (e, node, x, { epsilon }) => emitForward(e, node.inputs[0].type.shape, x, epsilon, true),
     },
     { name: 'rows', emit: (e, node, x, { epsilon }) => emitForward(e, node.inputs[0].type.shape, x, epsilon, false) },
@@ -231,7 +232,8 @@ export const batchNormGrad = defineOp<BatchNormAttrs>('batchNormGrad', {
   lower: [
     {
       name: 'rows by depthwise Conv',
-      when: (node, target) => convPays(node.inputs[0].type, target),
+      when: rowsByConv,
+      pays: longRows,
       emit: (e, node, x, { epsilon }) => emitGradient(e, node.inputs[0].type.shape, x, epsilon, true),
     },
     { name: 'rows', emit: (e, node, x, { epsilon }) => emitGradient(e, node.inputs[0].type.shape, x, epsilon, false) },

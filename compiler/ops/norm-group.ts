@@ -15,13 +15,24 @@
  * and Σdy and Σdy·s, for each sample and channel, are all that the gradient sums over the map.
  */
 import type { Emitter } from '../emit/emitter.ts';
-import type { Lowering } from '../emit/lowering.ts';
+import { type Lowering, needs } from '../emit/lowering.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import type { Site } from '../ir/op.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, isStatic, type Shape, type TensorType } from '../ir/types.ts';
 import { requireChannels, requireEpsilon, scattered } from './norm-inputs.ts';
-import { convPays, type Moments, type Rows, reshapeTo, rowAffine, rowDots, rowMoments, rowSums, rowsOf } from './norm-rows.ts';
+import {
+  longRows,
+  type Moments,
+  type Rows,
+  reshapeTo,
+  rowAffine,
+  rowDots,
+  rowMoments,
+  rowSums,
+  rowsByConv,
+  rowsOf,
+} from './norm-rows.ts';
 import { requireSameShape, shapeError } from './shapes.ts';
 
 /** `groups` divides the channels; `epsilon` is added to the variance. */
@@ -193,7 +204,7 @@ function rowLowerings<A extends { epsilon: number }>(
       return emit(e, shape, x, attrsOf(attrs, shape[1] as number), conv);
     };
   return {
-    conv: { name: 'rows by depthwise Conv', when: (node, target) => convPays(node.inputs[0].type, target), emit: rule(true) },
+    conv: { name: 'rows by depthwise Conv', when: rowsByConv, pays: longRows, emit: rule(true) },
     rows: { name: 'rows', emit: rule(false) },
   };
 }
@@ -221,8 +232,11 @@ export const groupNorm = defineOp<GroupNormAttrs>('groupNorm', {
     forwardLowerings.conv,
     {
       name: 'InstanceNormalization',
-      when: (node, target, { groups }) =>
-        groups === node.inputs[0].type.shape[1] && prefersKernel(node.inputs[0].type, target.provider),
+      when: needs(
+        'a group for each channel, an open batch, and the CPU',
+        (node, target, { groups }) =>
+          groups === node.inputs[0].type.shape[1] && prefersKernel(node.inputs[0].type, target.provider),
+      ),
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
     forwardLowerings.rows,
@@ -268,7 +282,7 @@ export const instanceNorm = defineOp<InstanceNormAttrs>('instanceNorm', {
     instanceLowerings.conv,
     {
       name: 'InstanceNormalization',
-      when: (node, target) => prefersKernel(node.inputs[0].type, target.provider),
+      when: needs('an open batch, and the CPU', (node, target) => prefersKernel(node.inputs[0].type, target.provider)),
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
     instanceLowerings.rows,

@@ -7,6 +7,7 @@
  *
  *   dx = r·(dx̂ − mean(dx̂) − x̂·mean(dx̂·x̂))      dw = Σ dy·x̂      db = Σ dy      (over the axes before)
  */
+import { needs } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { ndarray, scalar } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
@@ -90,7 +91,7 @@ export const layerNorm = defineOp<LayerNormAttrs>('layerNorm', {
     {
       name: 'LayerNormalization',
       // WebGPU's kernel takes the variance from raw squares, which cancels where the mean is large.
-      when: (_node, target) => target.opset >= 17 && target.provider !== 'webgpu',
+      when: needs('opset 17 and no WebGPU', (_node, { opset, provider }) => opset >= 17 && provider !== 'webgpu'),
       emit: (e, _node, x, { axis, epsilon }) => e.node('LayerNormalization', x, { axis, epsilon: { float: epsilon } }),
     },
     {

@@ -14,8 +14,8 @@
  * a row that has too much overhead.
  */
 import type { Emitter } from '../emit/emitter.ts';
-import type { Target } from '../emit/lowering.ts';
-import { elementCount, isStatic, type Shape, type TensorType } from '../ir/types.ts';
+import { needs } from '../emit/lowering.ts';
+import { elementCount, isStatic, type Shape } from '../ir/types.ts';
 
 /** How many values of a row estimate its mean. */
 const PROBE = 64;
@@ -35,10 +35,15 @@ export function rowsOf(shape: Shape, perSample: number, conv: boolean): Rows {
   return { count: typeof shape[0] === 'number' ? shape[0] * perSample : null, size, conv };
 }
 
-/** Whether depthwise Convs over the channels of x [N,C,…] pay: static shape, CPU, long rows. */
-export function convPays(x: TensorType, target: Target): boolean {
-  return target.provider === 'cpu' && isStatic(x.shape) && elementCount(x.shape.slice(2)) >= CONV_ROW;
-}
+/** Depthwise Convs over the channels of x [N,C,…]. */
+export const rowsByConv = needs(
+  'the CPU and a known shape',
+  ({ inputs: [x] }, { provider }) => provider === 'cpu' && isStatic(x.type.shape),
+);
+export const longRows = needs(
+  `rows of ${CONV_ROW} values or more`,
+  ({ inputs: [x] }) => elementCount(x.type.shape.slice(2)) >= CONV_ROW,
+);
 
 /** `x` as [R,m]. */
 export function asRows(e: Emitter, x: string, rows: Rows): string {

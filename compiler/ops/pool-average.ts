@@ -17,11 +17,11 @@ import {
   fromMaps,
   inferPool,
   inferPoolGrad,
-  isTiled,
   onnxWindow,
   type PoolAttrs,
   padUnreached,
   repeatTiles,
+  tiled,
   type Window,
   windowOf,
 } from './pool-window.ts';
@@ -101,7 +101,7 @@ export const averagePoolGrad = defineOp<AveragePoolAttrs>('averagePoolGrad', {
   lower: [
     {
       name: 'tiled windows',
-      when: (node, _target, attrs) => isTiled(windowOf(node.inputs[0].type.shape, attrs)),
+      when: tiled,
       emit(e, node, [, dy], attrs) {
         const { shape } = node.inputs[0].type;
         const window = windowOf(shape, attrs);

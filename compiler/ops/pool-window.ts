@@ -1,4 +1,5 @@
 import type { Emitter } from '../emit/emitter.ts';
+import { needs } from '../emit/lowering.ts';
 import type { Site } from '../ir/op.ts';
 import { type Dim, formatShape, type Shape, type TensorType } from '../ir/types.ts';
 import { requireDType, requireKnown, requireRank, requireWhole, shapeError } from './shapes.ts';
@@ -86,10 +87,11 @@ export function windowOf(shape: Shape, { kernel, strides, pads }: PoolAttrs): Wi
   return { ...window, to: [size(0), size(1)] };
 }
 
-/** Whether the windows are tiles: unpadded, each beginning where the one before ends. */
-export function isTiled({ kernel, strides, before, after }: Window): boolean {
+/** Windows that are tiles: unpadded, each beginning where the one before ends. */
+export const tiled = needs<PoolAttrs>('windows side by side, without pads', ({ inputs: [x] }, _target, attrs) => {
+  const { kernel, strides, before, after } = windowOf(x.type.shape, attrs);
   return kernel.every((size, i) => size === strides[i] && before[i] === 0 && after[i] === 0);
-}
+});
 
 /** Rows and columns at the ends of the padded map that no window reaches. */
 export function unreached({ from, to, kernel, strides, before, after }: Window): [number, number] {

@@ -13,6 +13,7 @@
  *                   offsets; a transposed convolution with one-hot kernels puts them back and adds where windows overlap
  */
 import type { Emitter } from '../emit/emitter.ts';
+import { needs } from '../emit/lowering.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, type Shape } from '../ir/types.ts';
@@ -24,11 +25,11 @@ import {
   fromMaps,
   inferPool,
   inferPoolGrad,
-  isTiled,
   onnxWindow,
   type PoolAttrs,
   padUnreached,
   repeatTiles,
+  tiled,
   unreached,
   type Window,
   windowOf,
@@ -221,7 +222,7 @@ export const maxPoolGrad = defineOp<PoolAttrs>('maxPoolGrad', {
   lower: [
     {
       name: 'tiled windows',
-      when: (node, _target, attrs) => isTiled(windowOf(node.inputs[0].type.shape, attrs)),
+      when: tiled,
       emit(e, node, [x, dy], attrs) {
         const { shape } = node.inputs[0].type;
         return fromMaps(e, emitTiled(e, shape, x, dy, windowOf(shape, attrs)), shape);
@@ -229,7 +230,7 @@ export const maxPoolGrad = defineOp<PoolAttrs>('maxPoolGrad', {
     },
     {
       name: 'scatter',
-      when: (_node, target) => target.provider === 'cpu' && target.opset >= 16,
+      when: needs('the CPU and opset 16', (_node, { provider, opset }) => provider === 'cpu' && opset >= 16),
       emit(e, node, [x, dy], attrs) {
         const { shape } = node.inputs[0].type;
         return fromMaps(e, emitScatter(e, shape, x, dy, windowOf(shape, attrs)), shape);

@@ -7,7 +7,7 @@
  *   bilinear:  rows ⌊u⌋ and ⌊u⌋ + 1 with weights 1 − (u − ⌊u⌋) and u − ⌊u⌋, u cut to 0 … h − 1
  */
 import type { Emitter } from '../emit/emitter.ts';
-import type { Lowering } from '../emit/lowering.ts';
+import { type Lowering, needs } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
 import { type NDArray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
@@ -114,10 +114,10 @@ function product(e: Emitter, x: string, rows: NDArray, columns: NDArray): string
 
 const native: Lowering<ResizeAttrs> = {
   name: 'resize',
-  when({ inputs: [x], outputs: [y] }, _target, { mode }) {
+  when: needs('no pixel between two others', ({ inputs: [x], outputs: [y] }, _target, { mode }) => {
     const [from, to] = [mapOf(x.type.shape), mapOf(y.type.shape)];
     return mode === 'bilinear' || from.every((size, i) => isClear(size, to[i]));
-  },
+  }),
   emit(e, { outputs: [y] }, [name], { mode }) {
     const { shape } = y.type;
     const planes = shape.slice(0, 2);
@@ -201,7 +201,10 @@ export const resizeGrad = defineOp<ResizeGradAttrs>('resizeGrad', {
     {
       // Each source pixel was repeated over a window, so its gradient is the window's sum: the mean times the number of pixels.
       name: 'pool',
-      when: (node, _target, { mode, size }) => mode === 'nearest' && factors(node, size) !== null,
+      when: needs(
+        'nearest neighbours and a whole factor',
+        (node, _target, { mode, size }) => mode === 'nearest' && factors(node, size) !== null,
+      ),
       emit(e, node, [dy], { size }) {
         const window = factors(node, size)!;
         const means = e.node('AveragePool', [dy], { kernel_shape: window, strides: window });

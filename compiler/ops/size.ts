@@ -1,6 +1,7 @@
 /*
  * Sizes as numbers in the graph, for formulas that divide by a count that is known only when the graph runs.
  */
+import { needs } from '../emit/lowering.ts';
 import { scalar, zeros } from '../ir/ndarray.ts';
 import { defineOp } from '../ir/op.ts';
 import { elementCount, isStatic } from '../ir/types.ts';
@@ -19,7 +20,7 @@ export const axisSize = defineOp<SizeAttrs>('axisSize', {
   lower: [
     {
       name: 'constant',
-      when: (node, _target, { axes }) => isStatic(axes.map((axis) => node.inputs[0].type.shape.at(axis)!)),
+      when: needs('known sizes', (node, _target, { axes }) => isStatic(axes.map((axis) => node.inputs[0].type.shape.at(axis)!))),
       emit: (e, node, _x, { axes }) => e.floats(elementCount(axes.map((axis) => node.inputs[0].type.shape.at(axis)!))),
     },
     {

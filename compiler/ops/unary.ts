@@ -7,7 +7,7 @@
  *   y = erf x    dx = dy · 2/√π · e^(−x²) y = sign x, ⌊x⌋  dx = 0
  *   z = xʸ       dx = dz · y · x^(y−1)    dy = dz · z · ln x, and 0 where x ≤ 0
  */
-import type { Lowering } from '../emit/lowering.ts';
+import { type Lowering, needs } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { full, type NDArray, ndarray, scalar } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample } from '../ir/op.ts';
@@ -169,7 +169,7 @@ export const sign = unary('sign', {
     {
       // Three times as fast as Sign. Exact except for |x| < 3.4e-39, which are subnormal.
       name: 'clip',
-      when: ({ inputs: [x] }, { provider }) => provider === 'cpu' && x.type.dtype === 'float32',
+      when: needs('the CPU and float32', ({ inputs: [x] }, { provider }) => provider === 'cpu' && x.type.dtype === 'float32'),
       emit: (e, _node, [x]) => e.node('Clip', [e.node('Mul', [x, e.floats(3e38)]), e.floats(-1), e.floats(1)]),
     },
   ],

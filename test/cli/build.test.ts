@@ -21,6 +21,8 @@ writeFileSync(at('broken.ts'), smallModel.replace('units: classes', 'units: clas
 
 const ddrnet = ['build', join(checkout, 'models', 'ddrnet.ts'), '--size', '32', '--classes', 'a,b,c'];
 
+const wide = [...ddrnet, '--option', 'channels=16', '--batch', '2'];
+
 /** All builds but the first, in one process; a process of its own for each would take most of the time. */
 const calls = {
   again: ['build', 'small.ts', '--out', 'again'],
@@ -32,6 +34,10 @@ const calls = {
   lossless: ['build', 'lossless.ts', '--out', 'shared'],
   printed: ['build', 'small.ts', '--out', 'printed', '--print-ir', '--explain'],
   printedStep: ['build', 'small.ts', '--out', 'printed', '--print-ir', 'step'],
+  portable: [...wide, '--out', 'portable'],
+  cpu: [...wide, '--out', 'cpu', '--target', 'cpu', '--explain'],
+  webgpu: [...wide, '--out', 'webgpu', '--target', 'webgpu'],
+  cuda: [...wide, '--out', 'cuda', '--target', 'cuda'],
   blocked: ['build', 'small.ts', '--out', 'blocked', '--seed', '1'],
 } as const satisfies Record<string, readonly string[]>;
 const refusals: Record<string, [args: readonly string[], code: 1 | 2, sentence: string]> = {
@@ -197,6 +203,30 @@ describe('ddrc build', () => {
     expect(stdout).toContain('%1 float32[N,16] = relu(%0)  // hidden\n');
     expect(stdout).toMatch(/^step\.onnx +relu +standard +1 +hidden$/m);
     expect(outcomes.printedStep.stdout).toContain('return parameters_out = ');
+  });
+
+  it.each(['cpu', 'webgpu', 'cuda'] as const)(
+    'for %s computes what the portable build does, in forms of its own',
+    async (target) => {
+      expect(manifestOf(target).target).toBe(target);
+      const image = new Tensor(
+        'float32',
+        Float32Array.from({ length: 6144 }, (_, i) => ((i * 37) % 256) / 255),
+        [2, 3, 32, 32],
+      );
+      const logits = async (name: string) => {
+        const session = await InferenceSession.create(at(name, 'model.onnx'), { logSeverityLevel: 4 });
+        return (await session.run({ image })).logits.data as Float32Array;
+      };
+      const expected = await logits('portable');
+      for (const [i, value] of (await logits(target)).entries()) expect(value).toBeCloseTo(expected[i], 5);
+    },
+  );
+
+  it('says why an operator was not written in another form', () => {
+    const lines = outcomes.cpu.stdout.split('\n').map((line) => line.trim().replaceAll(/ {2,}/g, '  '));
+    expect(lines).toContain('not unfold dy  pays with the CPU and fewer output than input channels');
+    expect(lines).toContain('not nchwc  needs blocked kernels (CPU) and channels that their block divides');
   });
 
   it.each(Object.entries(refusals))('leaves nothing behind after %s', (name, [, code, sentence]) => {

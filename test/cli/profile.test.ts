@@ -27,18 +27,27 @@ function expectParts({ total, phases, operators, kinds, kernels }: KernelTimes):
 
 describe('the times of kernels', () => {
   const choices: Choice[] = [
-    { scope: 'a.conv', phase: 'forward', op: 'conv', lowering: 'nchwc', flops: 4e6, nodes: ['a.conv/Reorder', 'a.conv/Conv'] },
-    { scope: 'a', phase: 'forward', op: 'relu', lowering: 'standard', flops: 0, nodes: ['a/Relu'] },
+    {
+      scope: 'a.conv',
+      phase: 'forward',
+      op: 'conv',
+      lowering: 'nchwc',
+      others: [],
+      flops: 4e6,
+      nodes: ['a.conv/Reorder', 'a.conv/Conv'],
+    },
+    { scope: 'a', phase: 'forward', op: 'relu', lowering: 'standard', others: [], flops: 0, nodes: ['a/Relu'] },
     {
       scope: 'a.conv',
       phase: 'backward',
       op: 'convWeightGrad',
       lowering: 'unfold',
+      others: [],
       flops: 6e6,
       nodes: ['a.conv/Conv.2', 'a.conv/MatMul'],
     },
-    { scope: '', phase: 'optimizer', op: 'sub', lowering: 'standard', flops: 0, nodes: ['sub/Sub'] },
-    { scope: 'b', phase: 'forward', op: 'conv', lowering: 'standard', flops: 9e9, nodes: [] },
+    { scope: '', phase: 'optimizer', op: 'sub', lowering: 'standard', others: [], flops: 0, nodes: ['sub/Sub'] },
+    { scope: 'b', phase: 'forward', op: 'conv', lowering: 'standard', others: [], flops: 9e9, nodes: [] },
   ];
   // Two runs: what is said below is the half of it.
   const kernel = (node: string, kind: string, microseconds: number) => ({ node, kind, calls: 2, microseconds });
@@ -80,7 +89,14 @@ describe('the times of kernels', () => {
 
   it('say of a product what its lowering achieves, and of its multiplying kernel what that achieves', () => {
     expect(times.products).toMatchObject([
-      { scope: 'a.conv', phase: 'backward', operator: 'convWeightGrad', lowering: 'unfold', ms: 4.5, gflop_s: 6 / 4.5 },
+      {
+        scope: 'a.conv',
+        phase: 'backward',
+        operator: 'convWeightGrad',
+        lowering: 'unfold',
+        ms: 4.5,
+        gflop_s: 6 / 4.5,
+      },
       { scope: 'a.conv', phase: 'forward', operator: 'conv', lowering: 'nchwc', ms: 4, gflop_s: 1 },
     ]);
     expect(times.kernels.map(({ node, operator, gflop_s }) => [node, operator, gflop_s])).toEqual([

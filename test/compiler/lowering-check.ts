@@ -2,7 +2,7 @@ import * as ort from 'onnxruntime-node';
 import { Emitter, NCHWC } from '../../compiler/emit/emitter.ts';
 import { encodeModel, type Port } from '../../compiler/emit/encode.ts';
 import { lowerWith } from '../../compiler/emit/lower.ts';
-import { type Lowering, portable, type Target } from '../../compiler/emit/lowering.ts';
+import { fitting, type Lowering, portable, type Target } from '../../compiler/emit/lowering.ts';
 import { Graph, type Node, type Value } from '../../compiler/ir/graph.ts';
 import type { NDArray } from '../../compiler/ir/ndarray.ts';
 import type { OpDefinition, Sample } from '../../compiler/ir/op.ts';
@@ -64,17 +64,12 @@ export function formsOf(op: OpDefinition, sample: Sample): Form[] {
   const expected = op.evaluate(exact.inputs, exact.attrs ?? {});
   const forms: Form[] = [{ label: sample.name, sample: exact, typed: staticSample(op, exact), expected }];
   const batched = batchedSamples(op, exact, expected);
-  const usable = batched.find((typed) => lowerings(op, nodeOf(op, typed), portable).length > 0) ?? batched[0];
+  const usable = batched.find((typed) => fitting(nodeOf(op, typed), portable).length > 0) ?? batched[0];
   const first = batched.find(({ types }) => types.every(({ shape }, i) => (shape[0] === BATCH) === (i === 0)));
   if (usable) forms.push({ label: `${sample.name}, batch ${BATCH}`, sample: exact, typed: usable, expected });
   if (first && first !== usable)
     forms.push({ label: `${sample.name}, batch ${BATCH} of input 0`, sample: exact, typed: first, expected });
   return forms;
-}
-
-/** The lowerings of `op` that accept a node. */
-export function lowerings(op: OpDefinition, node: Node, target: Target): Lowering[] {
-  return op.lower.filter((rule) => rule.when?.(node, target, node.attrs) ?? true);
 }
 
 /** A node of the operator on inputs of the form's types. */
@@ -110,9 +105,9 @@ export async function checkLowerings(
       emitter.setPlanar(value, value.name!);
       return value;
     });
-    const fitting = lowerings(op, nodeOf(op, form.typed), target);
-    if (fitting.length === 0) problems.push(`${form.label}: no lowering fits`);
-    fitting
+    const rules = fitting(nodeOf(op, form.typed), target);
+    if (rules.length === 0) problems.push(`${form.label}: no lowering fits`);
+    rules
       .filter((rule) => only?.has(rule.name) ?? true)
       .forEach((rule, r) => {
         const title = `${form.label}: lowering '${rule.name}'`;

@@ -1,13 +1,13 @@
 import { readdirSync } from 'node:fs';
 import { expect, it } from 'vitest';
-import { portable, type Target } from '../../compiler/emit/lowering.ts';
+import { fitting, portable, type Target } from '../../compiler/emit/lowering.ts';
 import { ndarray } from '../../compiler/ir/ndarray.ts';
 import type { OpDefinition, Sample } from '../../compiler/ir/op.ts';
 import { operators } from '../../compiler/ops/index.ts';
 import { BATCH, mismatches, staticSample } from './batched-sample.ts';
 import { checkGradient, checkZeroGradient, gradientGraph, isReal } from './gradient-check.ts';
 import { runGradients } from './gradient-run.ts';
-import { checkLowerings, formsOf, lowerings, machineBlock, nodeOf } from './lowering-check.ts';
+import { checkLowerings, formsOf, machineBlock, nodeOf } from './lowering-check.ts';
 
 const block = await machineBlock();
 const targets: Target[] = [
@@ -104,7 +104,7 @@ for (const op of operators.values()) {
     const forms = samples.flatMap((sample) => formsOf(op, sample));
     const reached = (list: readonly Target[]) =>
       new Set(
-        forms.flatMap(({ typed }) => list.flatMap((target) => lowerings(op, nodeOf(op, typed), target).map((rule) => rule.name))),
+        forms.flatMap(({ typed }) => list.flatMap((target) => fitting(nodeOf(op, typed), target).map((rule) => rule.name))),
       );
     const here = reached(targets);
     const blocked = reached([

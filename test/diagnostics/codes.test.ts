@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { lowerGraph } from '../../compiler/emit/lower.ts';
+import { needs } from '../../compiler/emit/lowering.ts';
 import { compile, portable } from '../../compiler/index.ts';
 import { Graph, type Value } from '../../compiler/ir/graph.ts';
 import type { Program } from '../../compiler/ir/program.ts';
@@ -350,7 +351,7 @@ describe('the compiler', () => {
 
   it('LOWERING_MISSING: an operator of a newer opset only', () => {
     const relu = operators.get('relu')!;
-    const newer = relu.lower.map((rule) => ({ ...rule, when: (_: unknown, { opset }: { opset: number }) => opset >= 99 }));
+    const newer = relu.lower.map((rule) => ({ ...rule, when: needs('opset 99', (_node, { opset }) => opset >= 99) }));
     const g = new Graph('net', 'inference', new Map([['relu', { ...relu, lower: newer }]]));
     g.within('block', () => g.op('relu', [g.input('x', scalar, 'data')]));
     expect(said(() => lowerGraph(g, portable))).toMatchInlineSnapshot(`

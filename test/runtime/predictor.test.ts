@@ -165,7 +165,7 @@ describe('openModel', () => {
     const foreign = write('foreign.onnx', tinyModel({ ...colours, metadata: {} }));
     await expect(openModel(foreign)).rejects.toMatchObject({
       code: 'MODEL_FOREIGN',
-      message: expect.stringContaining('was not made by ddrc'),
+      message: expect.stringContaining('does not say its classes and how images are prepared'),
     });
     const text = write('text.onnx', 'this is not a model');
     await expect(openModel(text)).rejects.toMatchObject({ code: 'ONNX_INVALID', message: `${text} is not an ONNX model` });
