@@ -24,7 +24,7 @@ const refusals = [
   [['built', 'empty'], 'DATA_EMPTY', 'the folder holds no images'],
   [['note.onnx', 'data'], 'ONNX_INVALID', 'note.onnx'],
   [['nowhere', 'data'], 'FILE_MISSING', 'nowhere does not exist'],
-  [[join('built', 'step.onnx'), 'data'], 'MODEL_FOREIGN', 'was not made by ddrc'],
+  [[join('built', 'step.onnx'), 'data'], 'MODEL_FOREIGN', 'does not say its classes'],
 ] as const;
 let outcomes: Readonly<Record<keyof typeof calls, Outcome>>;
 let refused: readonly Outcome[];
