@@ -6,7 +6,7 @@ import { Engine, type EngineOptions, inferenceSession, trainingSession } from '.
 import { expectedState } from '../runtime/manifest.ts';
 import { chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { engineState, stepScalars } from '../runtime/step-inputs.ts';
-import { asTensors, targetFor } from './compile-for-device.ts';
+import { asTensors, checkpointFlag, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
 import { onnxruntimeVersion, packageVersion } from './project.ts';
@@ -17,6 +17,7 @@ interface BenchFlags extends ModelFlags {
   readonly batch: number;
   readonly steps: number;
   readonly threads: number;
+  readonly checkpointActivations?: boolean;
   readonly device: string;
   readonly json?: boolean;
 }
@@ -33,6 +34,7 @@ export function add(program: Command): void {
     .option('--steps <n>', 'timed steps, after one to warm up', wholeNumber(1), 5)
     .option('--threads <n>', 'threads of one operator', wholeNumber(1, 256), availableParallelism())
     .option('--device <name>', 'auto, cpu, cuda or webgpu', 'cpu')
+    .option('--checkpoint-activations', checkpointFlag)
     .option('--json', 'one JSON object on one line in place of the table');
   addModelFlags(command)
     .addHelpText('after', example('ddrc bench models/ddrnet.ts --batch 16 --size 224 --threads 2'))
@@ -41,11 +43,17 @@ export function add(program: Command): void {
 
 async function bench(path: string | undefined, flags: BenchFlags): Promise<void> {
   const { provider } = await chooseProvider(parseDevice(flags.device));
-  const { batch, steps, threads } = flags;
+  const { batch, steps, threads, checkpointActivations = false } = flags;
   const target = await targetFor(provider, threads);
   const started = performance.now();
   const program = await openProgram(path, flags);
-  const { files, manifest, initial } = compile(program, { artifacts: ['step', 'model'], target, batch, inferenceBatch: batch });
+  const { files, manifest, initial } = compile(program, {
+    artifacts: ['step', 'model'],
+    target,
+    batch,
+    inferenceBatch: batch,
+    checkpointActivations,
+  });
   const buildSeconds = secondsSince(started);
   const { parameters, statistics } = expectedState(manifest);
   const tensors = asTensors(initial);
@@ -75,6 +83,7 @@ async function bench(path: string | undefined, flags: BenchFlags): Promise<void>
     ...(size !== undefined && { size }),
     threads,
     device: provider,
+    ...(checkpointActivations && { checkpoint_activations: true }),
     train_img_s_best: rate(training.best),
     train_img_s_median: rate(training.median),
     infer_img_s_best: rate(inference.best),

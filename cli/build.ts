@@ -1,17 +1,18 @@
 import { createHash } from 'node:crypto';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
+import { initialWeights } from '../compiler/artifacts/initial.ts';
 import { layOut } from '../compiler/artifacts/table.ts';
 import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
 import { newestOpset, portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
 import type { Manifest } from '../contract/manifest.ts';
-import { loadWeights } from '../runtime/checkpoint.ts';
+import { loadStart } from '../runtime/checkpoint.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { placeBuild } from './build-files.ts';
-import { asTensors, namedTensors, targetFor } from './compile-for-device.ts';
+import { asTensors, namedTensors, resetLines, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
@@ -23,6 +24,7 @@ import { textTable } from './text-table.ts';
 interface BuildFlags extends ModelFlags {
   readonly out: string;
   readonly weights?: string;
+  readonly resetHead?: boolean;
   readonly input: 'float32' | 'uint8';
   readonly opset: number;
   readonly target: Target['provider'];
@@ -42,6 +44,7 @@ export function add(program: Command): void {
     .requiredOption('--out <folder>', 'where the files go; the folder is made if need be');
   addModelFlags(command)
     .option('--weights <file>', 'safetensors file of parameters in place of the initialisers')
+    .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')
     .option('--classes <a,b,c>', "names of the classes; sets the model's option classes to their number", list)
     .option(
       '--input <type>',
@@ -65,11 +68,13 @@ export function add(program: Command): void {
 }
 
 async function build(path: string | undefined, flags: BuildFlags): Promise<void> {
+  if (flags.resetHead && flags.weights === undefined)
+    throw usageError('--reset-head needs --weights: it is for a file whose head has another size', 'build', 'leave it out');
   const program = await openProgram(path, flags, { classes: flags.classes?.length });
   checkClasses(program, flags.classes);
   if (flags.input === 'uint8' && !program.inputs.some(({ kind }) => kind === 'image'))
     throw usageError(`--input uint8 is for images, but ${program.name} takes none`, 'build', 'leave it out');
-  const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights);
+  const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights, flags);
   const compiled = compile(program, {
     artifacts: artifactsOf(program),
     target: { ...(await targetFor(flags.target)), opset: flags.opset },
@@ -111,11 +116,13 @@ function checkClasses(program: Program, classes: readonly string[] | undefined):
   }
 }
 
-/** The parameters and statistics of `program` that a safetensors file has. */
-function readWeights(program: Program, path: string): Map<string, TensorData> {
+/** The parameters and statistics of `program` that a safetensors file has; with `--reset-head` the initialisers' where their shape differs. */
+function readWeights(program: Program, path: string, { resetHead, seed }: BuildFlags): Map<string, TensorData> {
   const { parameters, statistics } = program.build({ mode: 'inference', batch: 1, loss: false });
   const tables = { parameters: layOut(parameters), statistics: layOut(statistics) };
-  return namedTensors(tables, loadWeights(path, tables));
+  const start = loadStart(path, tables, resetHead ? asTensors(initialWeights(program, seed)) : null);
+  for (const line of resetLines(start.reset)) process.stderr.write(`${line}\n`);
+  return namedTensors(tables, start);
 }
 
 /** The files by name, the manifest with the hash of every other one. */

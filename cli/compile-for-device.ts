@@ -3,10 +3,14 @@ import { type Compiled, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
-import { type ExpectedState, unpackState, type Weights } from '../runtime/checkpoint.ts';
+import { type ExpectedState, type Reset, unpackState, type Weights } from '../runtime/checkpoint.ts';
 import { blockSize } from '../runtime/providers.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { readTuning } from './tuning.ts';
+
+/** What `--checkpoint-activations` does, for `--help`. */
+export const checkpointFlag =
+  'compute the forward pass again in the backward pass in place of keeping it: less memory, more time, same numbers';
 
 /**
  * What graphs are compiled for when they run on a device of this machine: on the processor, with its blocked kernels and the lowerings that `ddrc tune`
@@ -24,17 +28,22 @@ export interface DeviceRequest {
   readonly target: Target;
   /** Batch of the step, fixed: the fast lowerings need it. Validation takes any. */
   readonly batch: number;
+  /** Whether steps are taken on the mean of several batches' gradients: `grad.onnx` and `update.onnx` in place of `step.onnx`. */
+  readonly accumulated?: boolean;
   readonly optimizer?: OptimizerSpec;
   readonly clipNorm?: number;
   readonly seed?: number;
   readonly classes?: readonly string[] | null;
   /** Whether the step gives the flat gradient too. */
   readonly gradients?: boolean;
+  /** Whether the backward pass computes the forward pass again in place of keeping it. */
+  readonly checkpointActivations?: boolean;
 }
 
 /** `step.onnx` and `eval.onnx` for one device and one batch size, and the initial weights. */
-export function compileTraining(program: Program, { classes, ...request }: DeviceRequest): Compiled {
-  return compile(program, { ...request, artifacts: ['step', 'eval'], classes: classes ?? undefined });
+export function compileTraining(program: Program, { classes, accumulated, ...request }: DeviceRequest): Compiled {
+  const artifacts = accumulated ? (['grad', 'update', 'eval'] as const) : (['step', 'eval'] as const);
+  return compile(program, { ...request, artifacts, classes: classes ?? undefined });
 }
 
 /** The portable `model.onnx` with these weights: what deployment runs. Same weights, same bytes. */
@@ -52,6 +61,13 @@ export function namedTensors(
   { parameters, statistics }: Pick<Weights, 'parameters' | 'statistics'>,
 ): Map<string, TensorData> {
   return new Map([...unpackState(tables.parameters, parameters), ...unpackState(tables.statistics, statistics)]);
+}
+
+/** A line for each parameter that `--reset-head` did not take from the file: its name, its shape in the file, its shape in the model. */
+export function resetLines(reset: readonly Reset[]): string[] {
+  return reset.map(
+    ({ name, inFile, inModel }) => `reset   ${name}: [${inFile}] in the file, [${inModel}] in the model; initialised anew`,
+  );
 }
 
 /** A compiler's arrays as the runtime's tensors. */

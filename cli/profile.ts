@@ -8,8 +8,9 @@ import { Engine, inferenceSession, trainingSession } from '../runtime/engine.ts'
 import { expectedState } from '../runtime/manifest.ts';
 import { readSessionProfile, type SessionProfile } from '../runtime/ort-profile.ts';
 import { engineState, stepScalars } from '../runtime/step-inputs.ts';
-import { asTensors, targetFor } from './compile-for-device.ts';
+import { asTensors, checkpointFlag, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
+import { usageError } from './failure.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
 import { kernelTimes } from './kernel-times.ts';
 import { type ProfiledRun, profileText } from './profile-text.ts';
@@ -19,6 +20,7 @@ interface ProfileFlags extends ModelFlags {
   readonly batch: number;
   readonly steps: number;
   readonly threads: number;
+  readonly checkpointActivations?: boolean;
   readonly infer?: boolean;
   readonly json?: boolean;
 }
@@ -35,6 +37,7 @@ export function add(program: Command): void {
     .option('--steps <n>', 'measured steps, after one to warm up', wholeNumber(1), 3)
     .option('--threads <n>', 'threads of one operator', wholeNumber(1, 256), availableParallelism())
     .option('--infer', 'inference in place of a training step')
+    .option('--checkpoint-activations', checkpointFlag)
     .option('--json', 'one JSON object with every kernel in place of the tables');
   addModelFlags(command)
     .addHelpText('after', example('ddrc profile models/ddrnet.ts --batch 16 --size 224 --threads 2'))
@@ -42,7 +45,11 @@ export function add(program: Command): void {
 }
 
 async function profile(path: string | undefined, flags: ProfileFlags): Promise<void> {
-  const { batch, steps, threads, infer = false } = flags;
+  const { batch, steps, threads, infer = false, checkpointActivations } = flags;
+  if (infer && checkpointActivations) {
+    const sentence = '--checkpoint-activations is for training steps, and --infer runs none';
+    throw usageError(sentence, 'profile', 'leave one of them out');
+  }
   const program = await openProgram(path, flags);
   const artifact = infer ? 'model' : 'step';
   const compiled = compile(program, {
@@ -50,6 +57,7 @@ async function profile(path: string | undefined, flags: ProfileFlags): Promise<v
     target: await targetFor('cpu', threads),
     batch,
     inferenceBatch: batch,
+    checkpointActivations,
   });
   const file = `${artifact}.onnx`;
   const recorded = await record(compiled, file, { steps, threads, learningRate: program.training.learningRate });

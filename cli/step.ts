@@ -9,6 +9,7 @@ import { openArrays } from '../runtime/data/dataset.ts';
 import { Engine, inferenceSession, trainingSession } from '../runtime/engine.ts';
 import { inputError, writeFileAtomic } from '../runtime/files.ts';
 import { expectedState, fileOf, portsOf, scoresOf } from '../runtime/manifest.ts';
+import { chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import type { TensorData } from '../runtime/tensor.ts';
@@ -25,6 +26,7 @@ interface StepFlags extends ModelFlags {
   readonly out: string;
   readonly options?: string;
   readonly lr: number;
+  readonly device: string;
   readonly threads?: number;
 }
 
@@ -44,6 +46,7 @@ export function add(program: Command): void {
     .requiredOption('--out <file>', 'safetensors to write: eval_logits, train_logits, loss, grad:NAME, adam:NAME, stat:NAME')
     .option('--options <file>', 'JSON object of options of the model')
     .option('--lr <rate>', 'learning rate', decimal(0), 1e-3)
+    .option('--device <name>', 'auto, cpu, cuda or webgpu', 'cpu')
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256));
   addModelFlags(command)
     .addHelpText(
@@ -54,6 +57,7 @@ export function add(program: Command): void {
 }
 
 async function step(path: string, flags: StepFlags): Promise<void> {
+  const { provider } = await chooseProvider(parseDevice(flags.device));
   const loaded = await loadModel(path);
   const asked = { ...(flags.options === undefined ? {} : readOptions(flags.options)), ...optionsOf(flags) };
   const noDropout = Object.keys(loaded.model.options).filter((name) => /dropout$/i.test(name));
@@ -61,7 +65,7 @@ async function step(path: string, flags: StepFlags): Promise<void> {
   const { names, label } = portsOfProgram(program);
   const examples = openArrays(flags.batch, names, label);
   const compiled = compileTraining(program, {
-    target: await targetFor('cpu', flags.threads),
+    target: await targetFor(provider, flags.threads),
     batch: examples.size,
     optimizer: defaultOptimizer,
     clipNorm: 0,
@@ -76,7 +80,7 @@ async function step(path: string, flags: StepFlags): Promise<void> {
   checkMoments(flags.state, state);
   const all = Array.from({ length: examples.size }, (_, i) => i);
   const feed = async () => (await prepareBatch(examples, inputs, all)).feeds;
-  const engine = new Engine({ threads: flags.threads });
+  const engine = new Engine({ provider, threads: flags.threads });
   try {
     const model = compileModel(program, namedTensors(expected, state));
     const { inputs: data } = await engine.open('model.onnx', model, inferenceSession);

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
 import type { Compiled } from '../compiler/compile.ts';
@@ -7,6 +8,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
+import { partOf } from '../runtime/trainer.ts';
 import { compileTraining, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -25,10 +27,12 @@ export interface TrainFlags extends ModelFlags {
   readonly test?: string;
   readonly epochs?: number;
   readonly batch?: number;
+  readonly accumulate?: number;
   readonly lr?: number;
   readonly schedule?: string;
   readonly optimizer?: string;
   readonly clip?: number;
+  readonly checkpointActivations?: boolean;
   readonly seed?: number;
   readonly augment?: string;
   readonly device?: string;
@@ -36,6 +40,7 @@ export interface TrainFlags extends ModelFlags {
   readonly run?: string;
   readonly resume?: string;
   readonly weights?: string;
+  readonly resetHead?: boolean;
   readonly onBadImage?: 'stop' | 'skip';
   readonly cache?: string;
   readonly json?: boolean;
@@ -62,6 +67,8 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const optimizer = flags.optimizer === undefined ? undefined : parseOptimizer(flags.optimizer);
   if (flags.schedule !== undefined) parseSchedule(flags.schedule);
   if (flags.augment !== undefined) parseAugmentation(flags.augment);
+  if (flags.resetHead && flags.weights === undefined)
+    throw usageError('--reset-head needs --weights: it is for a file whose head has another size', 'train', 'leave it out');
   const device = parseDevice(flags.device ?? 'auto');
   const loaded = await loadModel(path);
   const drawn = flags.data === undefined;
@@ -71,6 +78,9 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const source = openSource(data, portsOfProgram(withDefaults(loaded, flags, more)));
   const program = withDefaults(loaded, flags, { ...more, classes: source.classCount ?? undefined });
   const { training } = program;
+  const batch = flags.batch ?? training.batch;
+  const accumulate = flags.accumulate ?? 1;
+  partOf(batch, accumulate);
   const choice = await chooseProvider(device);
   const settings = {
     modelFile: path === undefined ? null : loaded.file,
@@ -85,14 +95,17 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     } as const,
     classes: source.classes,
     epochs: flags.epochs ?? (drawn ? Math.max(drawnEpochs, training.epochs) : training.epochs),
-    batch: flags.batch ?? training.batch,
+    batch,
+    accumulate,
     learningRate: flags.lr ?? training.learningRate,
     schedule: flags.schedule ?? training.schedule,
     optimizer: optimizer ?? training.optimizer,
     clipNorm: flags.clip ?? training.clipNorm,
+    checkpointActivations: flags.checkpointActivations ?? false,
     seed,
     augmentation: augmentationOf(flags.augment, source),
     weights: flags.weights === undefined ? null : resolve(flags.weights),
+    resetHead: flags.resetHead ?? false,
     provider: choice.provider,
     threads: flags.threads ?? availableParallelism(),
   };
@@ -165,9 +178,18 @@ async function compileFor(
 ) {
   const here = await targetFor(provider, settings.threads);
   const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
-  const { batch, optimizer, clipNorm, seed, classes } = settings;
-  const compiled = compileTraining(program, { target, batch, optimizer, clipNorm, seed, classes });
-  const measured = compiled.choices.get('step.onnx')!.filter((choice) => choice.measured !== undefined);
+  const { batch, accumulate, optimizer, clipNorm, checkpointActivations, seed, classes } = settings;
+  const part = partOf(batch, accumulate);
+  const accumulated = accumulate > 1;
+  const request = { target, batch: part, accumulated, optimizer, clipNorm, checkpointActivations, seed, classes };
+  const compiled = compileTraining(program, request);
+  const names = accumulated ? ['grad.onnx', 'update.onnx'] : ['step.onnx'];
+  const measured = names.flatMap((name) => compiled.choices.get(name)!).filter((choice) => choice.measured !== undefined);
   const tuned = Object.fromEntries(measured.map((choice) => [choice.measured!, choice.lowering]));
-  return { compiled, step: { block: target.block, tuned, sha256: compiled.manifest.files['step.onnx'].sha256 } };
+  const hashes = names.map((name) => compiled.manifest.files[name].sha256);
+  return { compiled, step: { block: target.block, tuned, sha256: accumulated ? hashOf(hashes.join()) : hashes[0] } };
+}
+
+function hashOf(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }

@@ -1,11 +1,12 @@
 import { DdrcError } from '../diagnostics/error.ts';
-import { loadWeights } from '../runtime/checkpoint.ts';
+import { loadStart, loadWeights } from '../runtime/checkpoint.ts';
 import { writeFileAtomic } from '../runtime/files.ts';
 import { expectedState } from '../runtime/manifest.ts';
 import type { ProgressDisplay } from '../runtime/progress.ts';
 import type { RunPaths } from '../runtime/runfolder.ts';
+import type { TensorData } from '../runtime/tensor.ts';
 import { type TrainResult, train } from '../runtime/trainer.ts';
-import { asTensors, compileModel, namedTensors } from './compile-for-device.ts';
+import { asTensors, compileModel, namedTensors, resetLines } from './compile-for-device.ts';
 import { type Prepared, scheduleOf } from './train-prepare.ts';
 
 export interface RunRequest {
@@ -30,6 +31,16 @@ export function exportBest({ program, settings, compiled }: Prepared, paths: Run
   writeFileAtomic(paths.model, compileModel(program, best, settings.classes));
 }
 
+/** The parameters and statistics that a training begins with; `say` is told of those that the file of weights has in another shape. */
+function startOf({ settings, compiled }: Prepared, say: (line: string) => void): Map<string, TensorData> {
+  const initial = asTensors(compiled.initial);
+  if (settings.weights === null) return initial;
+  const expected = expectedState(compiled.manifest);
+  const start = loadStart(settings.weights, expected, settings.resetHead ? initial : null);
+  for (const line of resetLines(start.reset)) say(line);
+  return namedTensors(expected, start);
+}
+
 /**
  * Reads the examples and trains into a run folder: checkpoints, metrics and, for each best epoch, model.onnx.
  * @throws DdrcError of the data, of files, LOSS_NOT_FINITE
@@ -38,8 +49,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   const { program, source, settings, compiled } = prepared;
   const { manifest, files } = compiled;
   const expected = expectedState(manifest);
-  const weights =
-    settings.weights === null ? asTensors(compiled.initial) : namedTensors(expected, loadWeights(settings.weights, expected));
+  const weights = startOf(prepared, (line) => resume || display.print(line));
   const data = await source.load(['train', 'val', 'test'], {
     cache,
     onBadImage: settings.data.onBadImage,
@@ -58,6 +68,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       data: { train: examples, val, test },
       epochs: settings.epochs,
       batch: settings.batch,
+      accumulate: settings.accumulate,
       schedule: scheduleOf(settings, examples.size),
       seed: settings.seed,
       augmentation: settings.augmentation,

@@ -25,19 +25,29 @@ export interface TrainSettings {
   };
   readonly classes: readonly string[] | null;
   readonly epochs: number;
+  /** Examples of one step of the optimizer. */
   readonly batch: number;
+  /** How many parts the batch is cut into, whose gradients are averaged. */
+  readonly accumulate: number;
   readonly learningRate: number;
   /** As `--schedule` has it. */
   readonly schedule: string;
   readonly optimizer: OptimizerSpec;
   readonly clipNorm: number;
+  /** Whether the backward pass computes the forward pass again in place of keeping it. */
+  readonly checkpointActivations: boolean;
   readonly seed: number;
   readonly augmentation: AugmentationSettings | null;
   /** A file of parameters to start from, an absolute path; null: the initialisers. */
   readonly weights: string | null;
+  /** Whether parameters of another shape than in that file take the initialisers' values. */
+  readonly resetHead: boolean;
   readonly provider: Provider;
   readonly threads: number;
-  /** What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of the result. */
+  /**
+   * What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of `step.onnx`; where the batch is cut into parts,
+   * that of the SHA-256 of `grad.onnx` and `update.onnx`.
+   */
   readonly step: { readonly block: number; readonly tuned: Readonly<Record<string, string>>; readonly sha256: string };
 }
 
@@ -59,7 +69,8 @@ export function configOf(model: string, folder: string, settings: TrainSettings)
  * @throws DdrcError RUN_INVALID where one is missing or of another kind
  */
 export function settingsOf(config: RunConfig, folder: string): TrainSettings {
-  const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(config, path)))?.[0];
+  const given: RunConfig = { ...laterSettings, ...config };
+  const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(given, path), given))?.[0];
   if (wrong) {
     throw new DdrcError({
       code: 'RUN_INVALID',
@@ -68,7 +79,7 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
       hint: 'restore the file, or train anew',
     });
   }
-  const settings = config as unknown as TrainSettings;
+  const settings = given as unknown as TrainSettings;
   const place = (path: string | null) => path && resolve(folder, path);
   return {
     ...settings,
@@ -86,6 +97,13 @@ function shortest(folder: string, path: string): string {
   return inProject ? relative(folder, path).replaceAll('\\', '/') : path;
 }
 
+/** Settings that the first run folders did not have, as they were then. */
+const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations'> = {
+  accumulate: 1,
+  resetHead: false,
+  checkpointActivations: false,
+};
+
 type Check = (value: unknown) => boolean;
 const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isNumber: Check = (value) => typeof value === 'number' && Number.isFinite(value);
@@ -102,7 +120,7 @@ const orNull =
     value === null || check(value);
 
 /** What each setting has to be; what holds others stands before them. */
-const checks: Readonly<Record<string, Check>> = {
+const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boolean>> = {
   options: isObject,
   modelFile: orNull(isText),
   data: isObject,
@@ -118,15 +136,18 @@ const checks: Readonly<Record<string, Check>> = {
   classes: orNull((value) => Array.isArray(value) && value.every(isText)),
   epochs: isPositive,
   batch: isPositive,
+  accumulate: (value, { batch }) => isPositive(value) && Number(batch) % Number(value) === 0,
   learningRate: isNumber,
   schedule: isText,
   optimizer: isObject,
   'optimizer.kind': oneOf('sgd', 'adam', 'adamw', 'rmsprop'),
   'optimizer.weightDecay': isNumber,
   clipNorm: isNumber,
+  checkpointActivations: oneOf(true, false),
   seed: isCount,
   augmentation: orNull(isObject),
   weights: orNull(isText),
+  resetHead: oneOf(true, false),
   provider: oneOf(...providers),
   threads: isPositive,
   step: isObject,

@@ -10,6 +10,7 @@ import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors.ts';
 import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
+import { checkpointFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, oneOf, wholeNumber } from './flags.ts';
@@ -35,13 +36,20 @@ export function add(program: Command): void {
     .option('--test <part>', "test: none, the name of a split, or a fraction (default: the data's test split)")
     .option('--epochs <n>', "how often every example is seen (default: the model's)", wholeNumber(1))
     .option('--batch <n>', "examples of one step (default: the model's)", wholeNumber(1))
+    .option(
+      '--accumulate <n>',
+      'cut each batch into n equal parts and average their gradients, where it does not fit into memory; batch norms see, and running statistics follow, one part at a time (default: 1)',
+      wholeNumber(1),
+    )
     .option('--lr <rate>', "learning rate (default: the model's)", decimal(0))
     .option('--schedule <text>', 'constant, step:every=10,gamma=0.1, cosine:floor=0, one-cycle:start=0.3, …+warmup=100')
     .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
     .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
+    .option('--checkpoint-activations', checkpointFlag)
     .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
     .option('--augment <text>', 'none, or settings as in rotate=15,flip=x (default: all, for images)')
     .option('--weights <file>', 'safetensors file of parameters to start from')
+    .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')
     .option('--run <folder>', 'where the results go (default: runs/MODEL-N)')
     .option('--resume <folder>', 'go on with a run that was stopped')
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: auto)')
@@ -61,6 +69,7 @@ export function add(program: Command): void {
         'ddrc train model.ts --data images --size 96 --epochs 20',
         'ddrc train --resume runs/ddrnet-1',
         'ddrc train models/ddrnet.ts --data data --val none --lr 3e-3',
+        'ddrc train models/resnet.ts --data data --weights resnet18.safetensors --reset-head --batch 64 --accumulate 4',
       ),
     )
     .action((path: string | undefined, flags: TrainFlags) =>

@@ -8,17 +8,19 @@ import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
 import { slotNames } from './artifacts/optimizers.ts';
 import { checkRequest } from './artifacts/request.ts';
 import { layOut } from './artifacts/table.ts';
-import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph } from './artifacts/training.ts';
+import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph, updateGraph } from './artifacts/training.ts';
 import { portable, type Target } from './emit/lowering.ts';
 import { type NDArray, ndarray } from './ir/ndarray.ts';
 import type { OptimizerSpec, Program } from './ir/program.ts';
 import type { Dim } from './ir/types.ts';
+import { checkpoint } from './passes/checkpoint.ts';
+import { simplify } from './passes/simplify.ts';
 
-/** The files that `ddrc build` writes, by what they do. */
-export type Artifact = 'model' | 'step' | 'grad' | 'eval';
+/** The files that can be made, by what they do. `ddrc build` writes all but `update`, which is for gradients that a program has accumulated. */
+export type Artifact = 'model' | 'step' | 'grad' | 'update' | 'eval';
 
 export interface CompileRequest {
-  /** Which files to make; all four by default. */
+  /** Which files to make; `model`, `step`, `grad` and `eval` by default. */
   readonly artifacts?: readonly Artifact[];
   /** What to compile for; {@link portable} by default. */
   readonly target?: Target;
@@ -30,7 +32,7 @@ export interface CompileRequest {
   readonly weights?: GivenWeights;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** The optimizer that `step` contains; the model's own by default. */
+  /** The optimizer that `step` and `update` contain; the model's own by default. */
   readonly optimizer?: OptimizerSpec;
   /** Largest global norm of the gradient; the model's own by default, 0 does not clip. */
   readonly clipNorm?: number;
@@ -40,11 +42,13 @@ export interface CompileRequest {
   readonly input?: 'float32' | 'uint8';
   /** Whether `step` gives the flat gradient too. */
   readonly gradients?: boolean;
+  /** Whether the backward pass of `step` and `grad` computes most of the forward pass again in place of keeping it: less memory, more time. */
+  readonly checkpointActivations?: boolean;
 }
 
 export interface Compiled {
   readonly manifest: Manifest;
-  /** Bytes by file name: `model.onnx`, `step.onnx`, `grad.onnx`, `eval.onnx`. */
+  /** Bytes by file name: `model.onnx`, `step.onnx`, `grad.onnx`, `update.onnx`, `eval.onnx`. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics before training. */
   readonly initial: ReadonlyMap<string, NDArray>;
@@ -71,7 +75,10 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   if (request.weights) checkWeights(program, [...parameters, ...statistics], request.weights);
   const identity = JSON.stringify({ model: program.name, options: program.options, parameters, statistics });
   const modelHash = sha256(new TextEncoder().encode(identity));
-  const emitTraining = ({ graph, parameters, statistics }: TrainingGraph) => emitGraph(graph, target, { parameters, statistics });
+  const emitTraining = ({ graph, parameters, statistics }: TrainingGraph) => {
+    const lean = request.checkpointActivations ? checkpoint(simplify(graph)) : graph;
+    return emitGraph(lean, target, { parameters, statistics });
+  };
   const input = request.input ?? 'float32';
   const preprocessing = preprocessingOf(program, input);
   const makers: Record<Artifact, () => EmittedGraph> = {
@@ -93,6 +100,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
       }),
     step: () => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)),
     grad: () => emitTraining(gradientGraph(program, batch)),
+    update: () => emitTraining(updateGraph(program, { optimizer, clipNorm })),
     eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
   };
   const files = new Map<string, Uint8Array>();

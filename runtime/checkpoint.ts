@@ -53,6 +53,7 @@ export interface Checkpoint extends Weights {
 const format = 'ddrc-checkpoint';
 const version = '1';
 const noChecksum = '0'.repeat(64);
+const modelHint = 'give the model file and the --option values that it was made with';
 const refetch = 'use an older checkpoint of the run (best.safetensors), or take another copy';
 
 /** The length of the flat vector that a table describes, in elements. */
@@ -144,6 +145,61 @@ export function loadWeights(path: string, expected: Pick<ExpectedState, 'paramet
   return checkedWeights(path, readVerified(path), expected);
 }
 
+/** A parameter that a file has in another shape than the model. */
+export interface Reset {
+  readonly name: string;
+  readonly inFile: readonly number[];
+  readonly inModel: readonly number[];
+}
+
+/** What a training or a build starts from. */
+export interface Start extends Pick<Weights, 'parameters' | 'statistics'> {
+  /** The parameters that were not taken from the file, in the table's order. */
+  readonly reset: readonly Reset[];
+}
+
+/**
+ * Reads the parameters and statistics that another training left, to start from; like {@link loadWeights}, but with a head of another size in place of the
+ * file's where that is asked for.
+ * @param anew values for the parameters that the file has in another shape, by name; null: such are an error. Moments and the step are then not looked at
+ * @throws DdrcError those of {@link loadWeights}; CHECKPOINT_MODEL also where more than half of the parameters, counted by name, have another shape
+ */
+export function loadStart(
+  path: string,
+  expected: Pick<ExpectedState, 'parameters' | 'statistics'>,
+  anew: ReadonlyMap<string, TensorData> | null,
+): Start {
+  const file = readVerified(path);
+  const reset = differentShapes(expected.parameters, file.tensors);
+  const isHead = reset.length > 0 && 2 * reset.length <= expected.parameters.length;
+  if (anew === null || reset.length === 0)
+    return { ...checkedWeights(path, file, expected, isHead ? reset.length : 0), reset: [] };
+  if (!isHead) {
+    const shown = reset.map(({ name, inFile, inModel }) => `${name} ([${inFile}] in place of [${inModel}])`);
+    throw new DdrcError({
+      code: 'CHECKPOINT_MODEL',
+      message: `${path} is of another model: ${reset.length} of ${expected.parameters.length} parameters have another shape, more than a head (${firstThree(shown)})`,
+      where: path,
+      hint: modelHint,
+    });
+  }
+  const replaced = new Set(reset.map(({ name }) => name));
+  const dropped = new Set(['step', ...momentNames(expected.parameters), ...replaced]);
+  const tensors = new Map([
+    ...[...file.tensors].filter(([name]) => !dropped.has(name)),
+    ...[...anew].filter(([name]) => replaced.has(name)),
+  ]);
+  return { ...checkedWeights(path, { ...file, tensors }, expected), reset };
+}
+
+function differentShapes(table: readonly TableEntry[], tensors: ReadonlyMap<string, TensorData>): Reset[] {
+  return table.flatMap(({ name, shape }) => {
+    const tensor = tensors.get(name);
+    if (tensor?.dtype !== 'float32' || String(tensor.shape) === String(shape)) return [];
+    return [{ name, inFile: tensor.shape, inModel: shape }];
+  });
+}
+
 function elementCount(shape: readonly number[]): number {
   return shape.reduce((product, size) => product * size, 1);
 }
@@ -189,8 +245,15 @@ function readVerified(path: string): Safetensors {
   return file;
 }
 
-function checkedWeights(path: string, { tensors }: Safetensors, { parameters, statistics }: ExpectedState): Weights {
-  checkNames([parameters, statistics], tensors, path, '', new Set(['step', ...momentNames(parameters)]));
+/** @param resettable how many parameters `--reset-head` could initialise anew, for the hint where nothing else is wrong */
+function checkedWeights(
+  path: string,
+  { tensors }: Safetensors,
+  { parameters, statistics }: ExpectedState,
+  resettable = 0,
+): Weights {
+  const beside = new Set(['step', ...momentNames(parameters)]);
+  checkNames([parameters, statistics], tensors, path, '', { beside, resettable });
   const moments = ['m:', 'v:'].map((prefix) => {
     if (!parameters.some(({ name }) => tensors.has(prefix + name))) return undefined;
     checkNames([parameters], tensors, path, prefix);
@@ -217,21 +280,25 @@ function momentNames(parameters: readonly TableEntry[]): string[] {
 
 /**
  * Demands that the tables' tensors are there, as float32 and in their shapes. Where `beside` is given, also that
- * there are no tensors but the tables' and these.
+ * there are no tensors but the tables' and these, and PyTorch's counts of batches.
  */
 function checkNames(
   tables: readonly (readonly TableEntry[])[],
   tensors: ReadonlyMap<string, TensorData>,
   where: string | undefined,
   prefix: string,
-  beside?: ReadonlySet<string>,
+  { beside, resettable = 0 }: { readonly beside?: ReadonlySet<string>; readonly resettable?: number } = {},
 ): void {
   const table = tables.flat();
   const missing = table.filter(({ name }) => !tensors.has(prefix + name)).map(({ name }) => prefix + name);
   const known = new Set(table.map(({ name }) => prefix + name));
   // The moments of an unknown parameter say nothing that its own name does not say.
   const isMoment = (name: string) => /^[mv]:/.test(name) && tensors.has(name.slice(2));
-  const unknown = beside ? [...tensors.keys()].filter((name) => !known.has(name) && !beside.has(name) && !isMoment(name)) : [];
+  const unknown = beside
+    ? [...tensors.keys()].filter(
+        (name) => !known.has(name) && !beside.has(name) && !isMoment(name) && !isBatchCount(name, tensors.get(name)!),
+      )
+    : [];
   const different = table.flatMap(({ name, shape }) => {
     const tensor = tensors.get(prefix + name);
     if (!tensor || (tensor.dtype === 'float32' && String(tensor.shape) === String(shape))) return [];
@@ -241,12 +308,18 @@ function checkNames(
     .filter(([, names]) => names.length > 0)
     .map(([label, names]) => `${label}: ${firstThree(names)}`);
   if (faults.length === 0) return;
+  const shapesOnly = resettable > 0 && resettable === missing.length + unknown.length + different.length;
   throw new DdrcError({
     code: 'CHECKPOINT_MODEL',
     message: `${where ?? 'the state'} does not belong to this model (${faults.join('; ')})`,
     where,
-    hint: 'give the model file and the --option values that it was made with',
+    hint: shapesOnly ? `--reset-head initialises them anew; or ${modelHint}` : modelHint,
   });
+}
+
+/** Whether it is how many batches a BatchNorm of PyTorch has seen: part of its state dicts, and of no use here. */
+function isBatchCount(name: string, { dtype, data }: TensorData): boolean {
+  return /(^|\.)num_batches_tracked$/.test(name) && dtype === 'int64' && data.length === 1;
 }
 
 function firstThree(names: readonly string[]): string {

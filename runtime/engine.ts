@@ -2,11 +2,11 @@ import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import type { InferenceSession } from 'onnxruntime-node';
 import { DdrcError } from '../diagnostics/error.ts';
-import type { EngineCall, EngineReply, EngineSettings, SessionPorts } from './engine-worker.ts';
+import type { EngineCall, EngineReply, EngineSettings, SessionPorts, Summing } from './engine-worker.ts';
 import { startThread } from './sibling.ts';
 import type { TensorData } from './tensor.ts';
 
-export type { SessionPort, SessionPorts } from './engine-worker.ts';
+export type { SessionPort, SessionPorts, Summing } from './engine-worker.ts';
 
 /** Where and with how many threads an engine computes. */
 export interface EngineOptions {
@@ -94,14 +94,16 @@ export class Engine {
    * Runs a graph on feeds and state, and replaces each state by the output called `NAME_out` where the graph has one.
    * @param feeds the arrays' memory is handed over: they are empty afterwards
    * @param fetch the outputs to give back; all that are no state by default
+   * @param summing for gradients of several batches: an output to `add` up in the thread, or an input that is fed with the `mean` of those
    * @throws DdrcError ENGINE_FAILED, ENGINE_MEMORY, ENGINE_STOPPED; the state is then unchanged
    */
   step(
     graph: string,
     feeds: Readonly<Record<string, TensorData>>,
     fetch?: readonly string[],
+    summing: Summing = {},
   ): Promise<Record<string, TensorData>> {
-    return this.runCall(graph, feeds, fetch, true);
+    return this.runCall(graph, feeds, fetch, true, summing);
   }
 
   /** Runs a graph on feeds and state and leaves the state as it is; otherwise like {@link step}. */
@@ -110,7 +112,7 @@ export class Engine {
     feeds: Readonly<Record<string, TensorData>>,
     fetch?: readonly string[],
   ): Promise<Record<string, TensorData>> {
-    return this.runCall(graph, feeds, fetch, false);
+    return this.runCall(graph, feeds, fetch, false, {});
   }
 
   /** Waits for the calls that are under way, releases everything and ends the thread. */
@@ -125,13 +127,14 @@ export class Engine {
     feeds: Readonly<Record<string, TensorData>>,
     fetch: readonly string[] | undefined,
     replace: boolean,
+    summing: Summing,
   ): Promise<Record<string, TensorData>> {
     // The thread could not even read what was handed over before, and would never answer.
     const [unfit] = Object.entries(feeds).filter(([, { shape, data }]) => shape.reduce((a, b) => a * b, 1) !== data.length);
     if (unfit) return Promise.reject(unfitError(graph, ...unfit));
     const owned = Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, withOwnMemory(tensor)]));
     const moved = new Set(Object.values(owned).map(({ data }) => bufferOf(data)));
-    return this.call({ kind: 'run', graph, feeds: owned, fetch: fetch ?? null, replace }, [...moved]);
+    return this.call({ kind: 'run', graph, feeds: owned, fetch: fetch ?? null, replace, summing }, [...moved]);
   }
 
   private call<T>(call: EngineCall, moved: ArrayBuffer[] = []): Promise<T> {

@@ -18,20 +18,22 @@ export function engineState(
 }
 
 /**
- * The scalars that `step.onnx` takes with a step, by name: hyperparameters, and the seed of its random numbers.
- * @param step counted from 0
+ * The scalars that a training graph takes with a step, by name: hyperparameters, and the seed of its random numbers.
+ * @param step counted from 0; of `grad.onnx`, the number of its run, so that each has a seed of its own
  * @param rate learning rate and, where a schedule cycles it, the momentum (Adam's beta1); otherwise the optimizer's own holds
  * @param seed of the whole training
+ * @param graph `step.onnx` by default
  */
 export function stepScalars(
   manifest: Manifest,
   step: number,
   { learningRate, beta1 }: Rate,
   seed: number | string,
+  graph = 'step.onnx',
 ): Record<string, TensorData> {
   const cycled = beta1 === undefined ? {} : { beta1, momentum: beta1 };
   const values: Record<string, unknown> = { ...manifest.optimizer, ...cycled, learning_rate: learningRate, step };
-  const ports = portsOf(fileOf(manifest, 'step.onnx').inputs, 'seed', 'hyperparameter');
+  const ports = portsOf(fileOf(manifest, graph).inputs, 'seed', 'hyperparameter');
   return Object.fromEntries(
     ports.map(({ name, role, dtype }): [string, TensorData] => {
       const value = role === 'seed' ? seed24(seed, step) : Number(values[name]);

@@ -51,13 +51,20 @@ export interface EpochLine {
 
 export interface TrainRequest {
   readonly manifest: Manifest;
-  /** `step.onnx` and, where there are validation or test data, `eval.onnx`. */
+  /** `step.onnx` (with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics to start from, by name. */
   readonly weights: ReadonlyMap<string, TensorData>;
   readonly data: { readonly train: Dataset; readonly val?: Dataset | null; readonly test?: Dataset | null };
   readonly epochs: number;
+  /** Examples of one step of the optimizer. */
   readonly batch: number;
+  /**
+   * How many equal parts a batch is cut into, for batches that do not fit into memory; default 1. The gradients of the parts are averaged before the
+   * optimizer takes them: the whole batch's gradient, where the loss is the mean over its examples (not one that classes weigh) and no layer looks at the
+   * batch. A batch norm normalises over a part, and running statistics follow each part in turn. Evaluation goes by parts, too.
+   */
+  readonly accumulate?: number;
   readonly schedule: Schedule;
   readonly seed: number | string;
   /** How to vary images in training; null: not at all. */
@@ -101,13 +108,14 @@ interface Sums {
 /**
  * Trains a model by its step graph, with validation, checkpoints and metrics.jsonl.
  *
- * Everything random follows from `seed`: the order of examples from (seed, epoch), their variation from (seed, epoch, example), dropout from (seed, step). So a
- * training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes as one that was never stopped. In each epoch, the
- * examples that do not fill a batch are left out.
+ * Everything random follows from `seed`: the order of examples from (seed, epoch), their variation from (seed, epoch, example), dropout from (seed, step), or, of
+ * part i of N of a batch, from (seed, step·N + i). So a training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes
+ * as one that was never stopped. In each epoch, the examples that do not fill a batch are left out.
  *
  * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors.
  *
- * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of checkpoints, files, data sets and the engine
+ * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of {@link partOf}, checkpoints, files, data
+ * sets and the engine
  */
 export async function train(request: TrainRequest): Promise<TrainResult> {
   const training = new Training(request);
@@ -118,8 +126,27 @@ export async function train(request: TrainRequest): Promise<TrainResult> {
   }
 }
 
+/**
+ * How many examples one of `accumulate` equal parts of a batch has: the batch size to compile `grad.onnx` for.
+ * @throws DdrcError USAGE where the batch cannot be cut so
+ */
+export function partOf(batch: number, accumulate: number): number {
+  if (Number.isSafeInteger(accumulate) && accumulate >= 1 && batch % accumulate === 0) return batch / accumulate;
+  throw new DdrcError({
+    code: 'USAGE',
+    message: `a batch of ${batch} cannot be cut into ${accumulate} equal parts`,
+    where: '--accumulate',
+    hint: 'give an --accumulate that divides --batch',
+  });
+}
+
 class Training {
   readonly engine: Engine;
+  private readonly accumulate: number;
+  /** Examples of one run of {@link graph}. */
+  private readonly part: number;
+  /** The graph that takes the examples, `step.onnx` or `grad.onnx`, and what the manifest says of it. */
+  private readonly graph: string;
   private readonly stepFile: ManifestFile;
   private readonly scores: Scores | null;
   private readonly expected: ExpectedState;
@@ -133,8 +160,11 @@ class Training {
   private savedAt = performance.now();
 
   constructor(private readonly request: TrainRequest) {
-    const { manifest, data, batch, provider, threads, checkpointMinutes = 5 } = request;
-    this.stepFile = fileOf(manifest, 'step.onnx');
+    const { manifest, data, batch, accumulate = 1, provider, threads, checkpointMinutes = 5 } = request;
+    this.accumulate = accumulate;
+    this.part = partOf(batch, accumulate);
+    this.graph = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
+    this.stepFile = fileOf(manifest, this.graph);
     this.expected = expectedState(manifest);
     this.scores = data.train.labels && scoresOf(manifest, this.stepFile);
     this.batches = Math.floor(data.train.size / batch);
@@ -176,7 +206,10 @@ class Training {
     if (data.test) await checkExamples('the test data', data.test, inputs, classes);
     const evaluated = data.val || data.test;
     if (evaluated) fileOf(manifest, 'eval.onnx');
-    await this.engine.open('step.onnx', files.get('step.onnx')!, { ...trainingSession, ...sessionOptions });
+    for (const name of this.accumulate === 1 ? [this.graph] : [this.graph, 'update.onnx']) {
+      fileOf(manifest, name);
+      await this.engine.open(name, files.get(name)!, { ...trainingSession, ...sessionOptions });
+    }
     if (evaluated) await this.engine.open('eval.onnx', files.get('eval.onnx')!, inferenceSession);
     if (resume && existsSync(paths.last)) {
       const checkpoint = loadCheckpoint(paths.last, this.expected);
@@ -231,35 +264,39 @@ class Training {
 
   /** Trains from the current batch to the end of the epoch; false where it was stopped. */
   private async trainEpoch(): Promise<boolean> {
-    const { request, engine, stepFile, scores, epoch } = this;
-    const { manifest, data, schedule, seed, signal } = request;
+    const { request, stepFile, scores, epoch, accumulate } = this;
+    const { data, seed, signal } = request;
     const inputs = portsOf(stepFile.inputs, 'data', 'target');
     const [lossPort] = portsOf(stepFile.outputs, 'loss');
     const fetch = [lossPort.name, ...(scores ? [scores.output] : [])];
     const augmentation = request.augmentation ? { settings: request.augmentation, seed, epoch } : undefined;
     const batches = cut(epochOrder(data.train.size, seed, epoch), request.batch, { dropRest: true });
-    let next = this.step;
     while (this.batch < this.batches) {
       const pause = this.savedAt + this.minutes * 60_000;
+      const first = this.step * accumulate;
+      const parts = batches.slice(this.batch).flatMap((batch) => cut(batch, this.part));
       await overlap(
-        batches.slice(this.batch),
-        async (indices) => {
-          if (signal?.aborted || performance.now() > pause) return null;
+        parts.map((indices, i) => ({ indices, run: first + i })),
+        async ({ indices, run }) => {
+          // Between steps only, as a checkpoint holds no sum of gradients, and after one at least.
+          const pausing = performance.now() > pause && run > first;
+          if (run % accumulate === 0 && (signal?.aborted || pausing)) return null;
           const { feeds, labels, size } = await prepareBatch(data.train, inputs, indices, augmentation);
-          const scalars = stepScalars(manifest, next, schedule(next), seed);
-          next++;
-          const running = engine.step('step.onnx', { ...feeds, ...scalars }, fetch);
-          return { running: running.then((outputs) => ({ outputs, labels, size })) };
+          return { running: this.compute(run, feeds, fetch).then((outputs) => ({ outputs, labels, size })) };
         },
-        ({ outputs, labels, size }) => {
+        ({ outputs, labels, size }, { run }) => {
           const loss = Number(outputs[lossPort.name].data[0]);
-          this.step++;
-          this.batch++;
-          if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${this.step} (epoch ${epoch})`);
+          const step = Math.floor(run / accumulate) + 1;
+          if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${step} (epoch ${epoch})`);
           this.sums.loss += loss * size;
           this.sums.images += size;
           if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
-          this.update('train', this.batch * request.batch, this.batches * request.batch);
+          const rest = (run + 1) % accumulate;
+          if (rest === 0) {
+            this.step++;
+            this.batch++;
+          }
+          this.update('train', this.batch * request.batch + rest * size, this.batches * request.batch);
         },
         availableParallelism() > (request.threads ?? availableParallelism()),
       );
@@ -267,6 +304,27 @@ class Training {
       if (this.batch < this.batches) await this.save();
     }
     return true;
+  }
+
+  /**
+   * Starts one run of the graph that takes the examples, and after the last part of a batch the optimizer, on the mean of the parts' gradients.
+   * @param run counts the runs of the training from 0
+   * @returns what the graph gives, when all that was started is done
+   */
+  private async compute(run: number, feeds: Record<string, TensorData>, fetch: readonly string[]) {
+    const { engine, accumulate, graph, stepFile } = this;
+    const { manifest, schedule, seed } = this.request;
+    const step = Math.floor(run / accumulate);
+    const scalars = (name: string, count: number) => stepScalars(manifest, count, schedule(step), seed, name);
+    const fed = { ...feeds, ...scalars(graph, run) };
+    if (accumulate === 1) return engine.step(graph, fed, fetch);
+    const [{ name: add }] = portsOf(stepFile.outputs, 'gradient');
+    const running = engine.step(graph, fed, fetch, { add });
+    if ((run + 1) % accumulate > 0) return running;
+    const [{ name: mean }] = portsOf(fileOf(manifest, 'update.onnx').inputs, 'gradient');
+    const updating = engine.step('update.onnx', scalars('update.onnx', step), [], { mean });
+    const [outputs] = await Promise.all([running, updating]);
+    return outputs;
   }
 
   /** Validation, best and last checkpoint, metrics; false where it was stopped. */
@@ -302,7 +360,7 @@ class Training {
   }
 
   private evaluate(dataset: Dataset, phase: 'validate' | 'test') {
-    const { manifest, batch, signal } = this.request;
+    const { manifest, signal } = this.request;
     const file = fileOf(manifest, 'eval.onnx');
     return evaluate({
       engine: this.engine,
@@ -311,7 +369,7 @@ class Training {
       scores: scoresOf(manifest, file),
       loss: portsOf(file.outputs, 'loss')[0].name,
       dataset,
-      batch,
+      batch: this.part,
       signal,
       onBatch: (done, total) => this.update(phase, done, total),
     });

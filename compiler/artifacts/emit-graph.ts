@@ -22,7 +22,8 @@ export interface FlatTables {
 }
 
 /**
- * Simplifies, verifies, lowers and serialises `graph`. Its parameters and statistics become two flat inputs, `parameters` and `statistics`.
+ * Simplifies, verifies, lowers and serialises `graph`. Its parameters and statistics become two flat inputs, `parameters` and `statistics`;
+ * without tables, an input that is called so stays as it is.
  */
 export function emitGraph(
   graph: Graph,
@@ -36,8 +37,9 @@ export function emitGraph(
     bindFlat(emitter, 'parameters', tables.parameters);
     bindFlat(emitter, 'statistics', tables.statistics);
   });
+  const split = new Set(tables.parameters.length > 0 ? ['parameters'] : []);
   const inputs = simple.inputs
-    .filter((input) => input.role !== 'parameter' && input.role !== 'statistic' && input.name !== 'parameters')
+    .filter((input) => input.role !== 'parameter' && input.role !== 'statistic' && !split.has(input.name!))
     .map((input) => ({ name: input.name!, type: input.type, role: input.role as string }));
   for (const [name, table] of [
     ['statistics', tables.statistics],
@@ -46,6 +48,8 @@ export function emitGraph(
     if (table.length > 0) inputs.push({ name, type: { dtype: 'float32', shape: [lengthOf(table)] }, role: 'state' });
   }
   const outputs = [...simple.outputs].map(([name, value]) => ({ name, type: value.type, value: emitter.planar(value) }));
-  const bytes = encodeModel({ name: graph.name, emitter, inputs, outputs, metadata });
+  // What a training step frees is much, and soon; an inference graph keeps little. On a GPU each open shape would be fetched from it.
+  const openShapes = graph.mode === 'training' && target.provider === 'cpu';
+  const bytes = encodeModel({ name: graph.name, emitter, inputs, outputs, metadata, openShapes });
   return { bytes, inputs, outputs: outputs.map(({ name, type }) => ({ name, type })), choices };
 }

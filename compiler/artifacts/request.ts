@@ -6,7 +6,7 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 type Rules<T> = Readonly<Record<keyof T, (value: never) => string | null>>;
 
-const artifacts: readonly Artifact[] = ['model', 'step', 'grad', 'eval'];
+const artifacts: readonly Artifact[] = ['model', 'step', 'grad', 'update', 'eval'];
 const optimizers: readonly OptimizerSpec['kind'][] = ['sgd', 'adam', 'adamw', 'rmsprop'];
 
 const oneOf = (words: readonly string[]) => (value: unknown) =>
@@ -47,12 +47,14 @@ const rules: Rules<CompileRequest> = {
   },
   input: oneOf(['float32', 'uint8']),
   gradients: truth,
+  checkpointActivations: truth,
 };
 
 const targetRules: Rules<Target> = {
   provider: oneOf(['portable', 'cpu', 'webgpu', 'cuda']),
   opset: whole(oldestOpset, newestOpset),
   block: whole(0),
+  mode: oneOf(['training', 'inference']),
   tuned: (value: unknown) =>
     value === undefined || value instanceof Map ? null : 'be a Map of lowerings by the signature of a node',
 };

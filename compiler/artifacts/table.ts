@@ -1,5 +1,6 @@
 import type { TableEntry } from '../../contract/manifest.ts';
 import type { Emitter } from '../emit/emitter.ts';
+import { splitInto } from '../emit/pieces.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import type { Stored } from '../ir/program.ts';
 import { elementCount } from '../ir/types.ts';
@@ -31,7 +32,7 @@ export function bindFlat(emitter: Emitter, vector: string, table: readonly Table
   if (table.length === 0) return;
   emitter.scope = vector;
   const sizes = table.map((entry) => elementCount(entry.shape));
-  const parts = table.length === 1 ? [vector] : emitter.multi('Split', [vector, emitter.ints(sizes)], table.length, { axis: 0 });
+  const parts = splitInto(emitter, vector, sizes, 0);
   const byName = new Map(emitter.graph.inputs.map((input) => [input.name, input]));
   table.forEach((entry, i) => {
     emitter.setPlanar(byName.get(entry.name)!, emitter.reshape(parts[i], entry.shape));

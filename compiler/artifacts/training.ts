@@ -1,10 +1,10 @@
 import type { TableEntry } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
-import type { Graph, Value } from '../ir/graph.ts';
+import { Graph, type Value } from '../ir/graph.ts';
 import type { BuiltGraph, OptimizerSpec, Program } from '../ir/program.ts';
 import type { Dim } from '../ir/types.ts';
 import { differentiate } from '../passes/autodiff.ts';
-import { appendOptimizer, type Hyperparameter } from './optimizers.ts';
+import { appendOptimizer, type Hyperparameter, type Update } from './optimizers.ts';
 import { flatten, layOut, lengthOf } from './table.ts';
 
 /** A training graph: its outputs are named in `graph.outputs`, the flat vectors among them. */
@@ -50,13 +50,24 @@ export function stepGraph(program: Program, request: TrainingRequest, gradients 
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (gradients) graph.outputs.set('gradients', gradient);
-  graph.outputs.set('parameters_out', update.parameters);
-  for (const slot of update.slots) graph.outputs.set(`${slot.name}_out`, slot.after);
+  setUpdate(graph, update);
   appendStatistics(result);
-  return { graph, ...tables, hyperparameters: update.hyperparameters, slots: update.slots.map((slot) => slot.name) };
+  return { graph, ...tables, ...namesOf(update) };
 }
 
-/** Forward and backward: outputs `loss`, the model's outputs, `gradients` [P] and `statistics_out`. For accumulation over several batches. */
+function setUpdate(graph: Graph, { parameters, slots }: Update): void {
+  graph.outputs.set('parameters_out', parameters);
+  for (const slot of slots) graph.outputs.set(`${slot.name}_out`, slot.after);
+}
+
+function namesOf({ hyperparameters, slots }: Update): Pick<TrainingGraph, 'hyperparameters' | 'slots'> {
+  return { hyperparameters, slots: slots.map((slot) => slot.name) };
+}
+
+/**
+ * Forward and backward: outputs `loss`, the model's outputs, `gradients` [P] and `statistics_out`. Together with {@link updateGraph} it is the step, cut
+ * at the gradient, so that gradients can be accumulated over several batches in between.
+ */
 export function gradientGraph(program: Program, batch: Dim): TrainingGraph {
   const result = built(program, batch, 'training');
   const { graph, loss, outputs } = result;
@@ -65,6 +76,24 @@ export function gradientGraph(program: Program, batch: Dim): TrainingGraph {
   graph.outputs.set('gradients', appendGradient(result));
   appendStatistics(result);
   return { graph, ...tablesOf(result), hyperparameters: [], slots: [] };
+}
+
+/**
+ * The optimizer alone: takes `gradients` [P], `parameters` [P], the optimizer's vectors and the hyperparameters; outputs `parameters_out` and a `…_out` for
+ * each vector. Clipping and weight decay are those of {@link stepGraph}, on the gradient as it comes.
+ * @throws DdrcError MODEL_INVALID where there are no parameters
+ */
+export function updateGraph(program: Program, { optimizer, clipNorm }: Omit<TrainingRequest, 'batch'>): TrainingGraph {
+  const structure = program.build({ mode: 'training', batch: 1, loss: false });
+  requireParameters(structure);
+  const length = lengthOf(layOut(structure.parameters));
+  const graph = new Graph(structure.graph.name, 'training', structure.graph.operators);
+  const gradient = graph.input('gradients', { dtype: 'float32', shape: [length] }, 'gradient');
+  const flat = graph.input('parameters', { dtype: 'float32', shape: [length] }, 'state');
+  const update = graph.during('optimizer', () => appendOptimizer(graph, optimizer, clipNorm, flat, gradient));
+  setUpdate(graph, update);
+  // The vectors are never split here, so there are no tables.
+  return { graph, parameters: [], statistics: [], ...namesOf(update) };
 }
 
 /** Loss and outputs in inference mode, with parameters and statistics as inputs. */
@@ -80,11 +109,15 @@ function tablesOf({ parameters, statistics }: BuiltGraph) {
   return { parameters: layOut(parameters), statistics: layOut(statistics) };
 }
 
-function appendGradient({ graph, loss, parameters }: BuiltGraph & { loss: Value }): Value {
-  if (parameters.length === 0) {
-    const message = `${graph.name}: has no parameters to train`;
-    throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'give forward a layer that learns: conv2d, linear, a norm' });
-  }
+function requireParameters({ graph, parameters }: BuiltGraph): void {
+  if (parameters.length > 0) return;
+  const message = `${graph.name}: has no parameters to train`;
+  throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'give forward a layer that learns: conv2d, linear, a norm' });
+}
+
+function appendGradient(result: BuiltGraph & { loss: Value }): Value {
+  requireParameters(result);
+  const { graph, loss, parameters } = result;
   const values = parameters.map((parameter) => parameter.value);
   return graph.during('backward', () => {
     const gradients = differentiate(graph, loss, values);

@@ -33,7 +33,10 @@ export class Emitter {
   private readonly constants = new Map<number, string[]>();
   private readonly planarNames = new Map<Value, string>();
   private readonly blockedNames = new Map<Value, string>();
+  private readonly producers = new Map<string, OnnxNode>();
+  private readonly origins = new Map<string, string>();
   private readonly used = new Map<string, number>();
+  private useCounts: ReadonlyMap<Value, number> | null = null;
   /** Scope path that the next nodes' names begin with. */
   scope = '';
 
@@ -63,9 +66,27 @@ export class Emitter {
       this.nodes.push(node);
     }
     while (node.outputs.length < count) {
-      node.outputs.push(node.outputs.length === 0 ? `${node.name}:0` : `${node.name}:${node.outputs.length}`);
+      const name = `${node.name}:${node.outputs.length}`;
+      node.outputs.push(name);
+      this.producers.set(name, node);
     }
     return node.outputs.slice(0, count);
+  }
+
+  /** Emits a node in place of `node`, which does more: it keeps the scope, and profiles count it as what `node` was made for. */
+  extend(node: OnnxNode, inputs: readonly string[], attrs: OnnxNode['attrs']): string {
+    const scope = this.scope;
+    this.scope = node.name.slice(0, Math.max(0, node.name.lastIndexOf('/')));
+    const name = this.node(node.op, inputs, attrs, node.domain);
+    this.scope = scope;
+    const { name: extended } = this.producers.get(name)!;
+    if (extended !== node.name) this.origins.set(extended, this.originOf(node.name));
+    return name;
+  }
+
+  /** The name of the node that a node was made in place of, or its own. */
+  originOf(name: string): string {
+    return this.origins.get(name) ?? name;
   }
 
   /** A constant of any element type; equal ones are one. */
@@ -122,22 +143,32 @@ export class Emitter {
     const known = this.planarNames.get(value);
     if (known !== undefined) return known;
     const blocked = this.blockedNames.get(value);
-    let name: string;
-    if (blocked !== undefined) name = this.node('ReorderOutput', [blocked], { channels: value.type.shape[1] as number }, NCHWC);
-    else if (value.constant) name = this.array(value.constant);
-    else throw new Error(`value ${value.id} (${value.producer?.op.name}) has not been emitted`);
+    if (blocked !== undefined) return this.node('ReorderOutput', [blocked], { channels: value.type.shape[1] as number }, NCHWC);
+    if (!value.constant) throw new Error(`value ${value.id} (${value.producer?.op.name}) has not been emitted`);
+    const name = this.array(value.constant);
     this.planarNames.set(value, name);
     return name;
   }
 
-  /** Name of a value in the blocked (NCHWc) layout; reordered once when only the planar one exists. */
+  /** Name of a value in the blocked (NCHWc) layout; reordered when only the planar one exists. */
   blocked(value: Value): string {
-    let name = this.blockedNames.get(value);
-    if (name === undefined) {
-      name = this.node('ReorderInput', [this.planar(value)], {}, NCHWC);
-      this.blockedNames.set(value, name);
-    }
-    return name;
+    return this.blockedNames.get(value) ?? this.node('ReorderInput', [this.planar(value)], {}, NCHWC);
+  }
+
+  /** Whether a value was made in the blocked layout. */
+  isBlocked(value: Value): boolean {
+    return this.blockedNames.has(value);
+  }
+
+  /** The node that makes a value's name; undefined for inputs and constants. */
+  producer(name: string): OnnxNode | undefined {
+    return this.producers.get(name);
+  }
+
+  /** How many nodes and outputs of the graph read a value. */
+  uses(value: Value): number {
+    this.useCounts ??= countUses(this.graph);
+    return this.useCounts.get(value) ?? 0;
   }
 
   setPlanar(value: Value, name: string): void {
@@ -154,6 +185,13 @@ export class Emitter {
     this.used.set(base, count);
     return count === 1 ? base : `${base}.${count}`;
   }
+}
+
+function countUses({ nodes, outputs }: Graph): Map<Value, number> {
+  const counts = new Map<Value, number>();
+  for (const value of [...nodes.flatMap(({ inputs }) => inputs), ...outputs.values()])
+    counts.set(value, (counts.get(value) ?? 0) + 1);
+  return counts;
 }
 
 /** A hash of `data` by its 32-bit words, 32 bits wide: equal data have equal hashes, other data seldom. */

@@ -8,6 +8,9 @@ const { onnx } = onnxProto;
 
 const dataTypes: Record<DType, number> = { float32: 1, uint8: 2, int32: 6, int64: 7, bool: 9 };
 
+/** Elements of a shape, as far as its sizes are known, from which on it is large. */
+const LARGE = 4096;
+
 /** A named input or output of a model. */
 export interface Port {
   readonly name: string;
@@ -21,13 +24,16 @@ export interface ModelDescription {
   /** Outputs, with the value that each one takes; a value that already has another name passes through Identity. */
   readonly outputs: readonly (Port & { readonly value: string })[];
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Whether memory is to be given back as soon as it can, see {@link withOpenShapes}, in place of being planned; false by default. */
+  readonly openShapes?: boolean;
 }
 
 /**
  * Serialises the emitted nodes that the outputs need, as an ONNX ModelProto. IR version 8 up to opset 18, then the version that came with the opset.
  * Equal input gives equal bytes.
  */
-export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: ModelDescription): Uint8Array {
+export function encodeModel(description: ModelDescription): Uint8Array {
+  const { name, emitter, inputs, outputs, metadata = {} } = description;
   const ends: OnnxNode[] = outputs.map((output) => ({
     op: 'Identity',
     domain: '',
@@ -36,7 +42,8 @@ export function encodeModel({ name, emitter, inputs, outputs, metadata = {} }: M
     outputs: [output.name],
     attrs: {},
   }));
-  const nodes = [...needed(emitter.nodes, ends), ...ends];
+  const made = [...needed(emitter.nodes, ends), ...ends];
+  const nodes = description.openShapes ? withOpenShapes(made, emitter) : made;
   const read = new Set(nodes.flatMap((node) => node.inputs));
   const domains = new Set(nodes.map((node) => node.domain));
   const { opset } = emitter.target;
@@ -81,6 +88,31 @@ function needed(nodes: readonly OnnxNode[], ends: readonly OnnxNode[]): OnnxNode
     kept.push(node);
   }
   return kept.reverse();
+}
+
+/**
+ * The nodes with every constant that is a large shape of a Reshape passed through an Identity, so that ONNX Runtime, which does not look through it, does not know
+ * the shapes of most values when it plans memory. Where it knows them, it gives the memory of a value that is no longer needed to the next one of the same
+ * shape, however much later that comes, and holds it until then: through the whole backward pass. Where it does not, memory is given back at once.
+ * Small shapes stay known: planning takes time that grows with the square of the number of values it finds no place for.
+ */
+function withOpenShapes(nodes: readonly OnnxNode[], emitter: Emitter): OnnxNode[] {
+  const opened = new Map<string, OnnxNode>();
+  const open = (shape: string): string => {
+    const sizes = emitter.initializers.get(shape)?.data;
+    if (!sizes || sizes.reduce((product, size) => product * Math.max(size, 1), 1) < LARGE) return shape;
+    let node = opened.get(shape);
+    if (!node) {
+      const name = emitter.unique('shape');
+      node = { op: 'Identity', domain: '', name, inputs: [shape], outputs: [`${name}:0`], attrs: {} };
+      opened.set(shape, node);
+    }
+    return node.outputs[0];
+  };
+  const opening = nodes.map((node) =>
+    node.op === 'Reshape' ? { ...node, inputs: [node.inputs[0], open(node.inputs[1])] } : node,
+  );
+  return [...opened.values(), ...opening];
 }
 
 function irVersion(opset: number): number {

@@ -1,5 +1,6 @@
 import { DdrcError } from '../../diagnostics/error.ts';
-import type { Graph, Node, Phase } from '../ir/graph.ts';
+import type { Graph, Node, Phase, Value } from '../ir/graph.ts';
+import { intoConvolution, runsBlocked } from './blocked.ts';
 import { Emitter } from './emitter.ts';
 import { choose, type Lowering, type Rejection, signature, type Target } from './lowering.ts';
 
@@ -27,14 +28,17 @@ export function lowerGraph(
   bind?: (emitter: Emitter) => void,
 ): { emitter: Emitter; choices: Choice[] } {
   const emitter = new Emitter(target, graph);
+  const situation = { ...target, mode: graph.mode };
   const choices: Choice[] = [];
+  /** The list of nodes that a node stands in. */
+  const owners = new Map<string, string[]>();
   for (const input of graph.inputs) {
     emitter.unique(input.name!);
     emitter.setPlanar(input, input.name!);
   }
   bind?.(emitter);
   for (const node of graph.nodes) {
-    const { taken: lowering, measured, others } = choose(node, target);
+    const { taken: lowering, measured, others } = choose(node, situation);
     if (!lowering) {
       throw new DdrcError({
         code: 'LOWERING_MISSING',
@@ -46,7 +50,12 @@ export function lowerGraph(
     emitter.scope = node.scope || node.op.name;
     const before = emitter.nodes.length;
     lowerWith(emitter, node, lowering);
-    const nodes = emitter.nodes.slice(before).map(({ name }) => name);
+    const nodes: string[] = [];
+    for (const { name } of emitter.nodes.slice(before)) {
+      const origin = owners.get(emitter.originOf(name)) ?? nodes;
+      origin.push(name);
+      owners.set(name, origin);
+    }
     choices.push({
       scope: node.scope,
       phase: node.phase,
@@ -70,16 +79,17 @@ function productFlops({ op, inputs, outputs, attrs }: Node): number {
   );
 }
 
-/** Emits one node by a given lowering. */
+/** Emits one node by a given lowering; in the blocked layout where its inputs are there and it can. */
 export function lowerWith(emitter: Emitter, node: Graph['nodes'][number], lowering: Lowering): void {
-  const names = lowering.emit(
-    emitter,
-    node,
-    node.inputs.map((input) => emitter.planar(input)),
-    node.attrs,
-  );
+  const { inputs, outputs, attrs } = node;
+  const blocked = runsBlocked(emitter, node);
+  const merged = blocked ? intoConvolution(emitter, node) : null;
+  const read = (input: Value) => (blocked && emitter.isBlocked(input) ? emitter.blocked(input) : emitter.planar(input));
+  const names = merged ?? lowering.emit(emitter, node, inputs.map(read), attrs);
   const list = typeof names === 'string' ? [names] : names;
   list.forEach((name, i) => {
-    if (name !== '') emitter.setPlanar(node.outputs[i], name);
+    if (name === '') return;
+    if (blocked) emitter.setBlocked(outputs[i], name);
+    else emitter.setPlanar(outputs[i], name);
   });
 }

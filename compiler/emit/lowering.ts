@@ -1,4 +1,4 @@
-import type { Node } from '../ir/graph.ts';
+import type { GraphMode, Node } from '../ir/graph.ts';
 import { type Attrs, formatType } from '../ir/types.ts';
 import type { Emitter } from './emitter.ts';
 
@@ -9,6 +9,8 @@ export interface Target {
   readonly opset: number;
   /** Channels in a block of ONNX Runtime's NCHWc kernels on this machine (16 with AVX-512, 8 with AVX2); 0: do not use them. */
   readonly block: number;
+  /** How the graph that is emitted is meant to run; the emission sets it. */
+  readonly mode?: GraphMode;
   /** The lowering that was measured to be the fastest for a node, by its {@link signature}; it overrules what `pays` says. */
   readonly tuned?: ReadonlyMap<string, string>;
 }
@@ -18,6 +20,11 @@ export const oldestOpset = 13;
 export const newestOpset = 25;
 
 export const portable: Target = { provider: 'portable', opset: 17, block: 0 };
+
+/** Whether a graph may run on WebGPU, some of whose kernels in ONNX Runtime are wrong and have to be gone round: one for every engine may. */
+export function mayRunOnWebgpu({ provider }: Target): boolean {
+  return provider === 'webgpu' || provider === 'portable';
+}
 
 /** A condition on a node and a target, with the words that complete "needs …" where it does not hold. */
 export interface Condition<A extends Attrs = Attrs> {

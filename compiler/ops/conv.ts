@@ -7,12 +7,13 @@
  *   db[k]     = Σ_{n,i} dy[n,k,i]
  *
  * With s = 1, dx is the convolution of dy with w transposed (k ↔ c) and flipped, padded by d·(k−1) − p.
- * dw is a matrix product of dy with the unfolded x (its windows as channels); the unfolding is itself a depthwise
+ * dw is a matrix product of dy with the unfolded x (its windows as channels); the unfolding is itself a
  * convolution with one-hot kernels, which is many times faster than a convolution that takes dy as the kernel.
  */
 import { type Emitter, NCHWC } from '../emit/emitter.ts';
-import { needs, type Target } from '../emit/lowering.ts';
-import type { Node } from '../ir/graph.ts';
+import { mayRunOnWebgpu, needs, type Target } from '../emit/lowering.ts';
+import { concatOf, splitInto } from '../emit/pieces.ts';
+import type { Node, Value } from '../ir/graph.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample, type Site } from '../ir/op.ts';
 import { type Dim, elementCount, formatShape, isStatic, type TensorType } from '../ir/types.ts';
@@ -149,14 +150,51 @@ function onnxAttrs(attrs: ConvAttrs, kernel: readonly number[]) {
   return { strides, pads, dilations, group: groups, kernel_shape: kernel };
 }
 
-/** The weight as ONNX Runtime's blocked kernels want it: [K/b, C/b, kh, kw, b in, b out] in the shape [K,C,kh,kw]. */
-function blockedWeight(e: Emitter, w: string, [k, c, kh, kw]: readonly number[], block: number): string {
-  if (c < block) {
-    const split = e.reshape(w, [k / block, block, c, kh, kw]);
-    return e.reshape(e.transpose(split, [0, 2, 3, 4, 1]), [k, c, kh, kw]);
-  }
-  const split = e.reshape(w, [k / block, block, c / block, block, kh, kw]);
-  return e.reshape(e.transpose(split, [0, 2, 4, 5, 3, 1]), [k, c, kh, kw]);
+/**
+ * The standard node, its weight of the given shape [K,C/groups,…]. WebGPU's kernel for groups of four filters and more computes several channels at a time
+ * (4 where 4 divides K, else 2), all with the inputs of the first one's group, also where they belong to two: there, each group is a convolution of its own.
+ */
+function standardConv(e: Emitter, [x, w, bias]: readonly string[], shape: readonly number[], attrs: ConvAttrs): string {
+  const { groups } = attrs;
+  const [k, perGroup, ...kernel] = shape;
+  const filters = k / groups;
+  const together = k % 4 === 0 ? 4 : k % 2 === 0 ? 2 : 1;
+  const apart = mayRunOnWebgpu(e.target) && groups > 1 && filters >= 4 && filters % together !== 0;
+  if (!apart) return e.node('Conv', bias === undefined ? [x, w] : [x, w, bias], onnxAttrs(attrs, kernel));
+  const cut = (name: string, size: number, axis: number) => splitInto(e, name, new Array<number>(groups).fill(size), axis);
+  const maps = cut(x, perGroup, 1);
+  const weights = cut(w, filters, 0);
+  const biases = bias === undefined ? null : cut(bias, filters, 0);
+  const one = onnxAttrs({ ...attrs, groups: 1 }, kernel);
+  const parts = maps.map((map, i) => e.node('Conv', [map, weights[i], ...(biases ? [biases[i]] : [])], one));
+  return concatOf(e, parts, 1);
+}
+
+/**
+ * The weight as ONNX Runtime's blocked kernels want it: [K/b, C/b, kh, kw, b in, b out] in the shape [K,C,kh,kw]. Two transposes that move one axis each: the
+ * one of six axes at once takes up to ten times as long.
+ */
+function blockedWeight(e: Emitter, w: string, [k, c, ...kernel]: readonly number[], block: number): string {
+  const taps = elementCount(kernel);
+  const outside = e.transpose(e.reshape(w, [k / block, block, c * taps]), [0, 2, 1]);
+  if (c < block || taps === 1) return e.reshape(outside, [k, c, ...kernel]);
+  const inside = e.transpose(e.reshape(outside, [(k * c) / block ** 2, block, taps, block]), [0, 2, 1, 3]);
+  return e.reshape(inside, [k, c, ...kernel]);
+}
+
+/** w [K,C,kh,kw] with K and C exchanged and every map axis reversed, blocked: [C/b, K/b, kh, kw, b of K, b of C] in the shape [C,K,kh,kw]. */
+function blockedFlippedWeight(e: Emitter, w: string, [k, c, ...kernel]: readonly number[], block: number): string {
+  const taps = elementCount(kernel);
+  const exchanged = e.transpose(e.reshape(w, [k, c / block, block * taps]), [1, 0, 2]);
+  if (taps === 1) return e.reshape(exchanged, [c, k, ...kernel]);
+  const blocks = e.transpose(e.reshape(exchanged, [(k * c) / block ** 2, block ** 2, taps]), [0, 2, 1]);
+  return e.reshape(mirrored(e, e.reshape(blocks, [(k * c) / block ** 2, taps, block ** 2]), [1]), [c, k, ...kernel]);
+}
+
+/** An array with some axes reversed. */
+function mirrored(e: Emitter, x: string, axes: readonly number[]): string {
+  const lists = [axes.map(() => -1), axes.map(() => -(2 ** 31)), axes, axes.map(() => -1)];
+  return e.node('Slice', [x, ...lists.map((list) => e.ints(list))]);
 }
 
 const blockNeeds = 'blocked kernels (CPU) and channels that their block divides';
@@ -167,11 +205,11 @@ function fitsBlock(c: number, k: number, rank: number, groups: number, { block }
   return block > 0 && rank === 4 && groups === 1 && k % block === 0 && (c % block === 0 || c < block);
 }
 
-function blockedConv(e: Emitter, node: Node, w: string, shape: readonly number[], attrs: ConvAttrs, bias?: string): string {
-  const { block } = e.target;
+/** The blocked kernel on a blocked weight, whose `shape` is that of the planar one. */
+function blockedConv(e: Emitter, node: Node, weight: string, shape: readonly number[], attrs: ConvAttrs, bias?: string): string {
   const [x] = node.inputs;
-  const input = shape[1] < block ? e.planar(x) : e.blocked(x);
-  const inputs = [input, blockedWeight(e, w, shape, block), ...(bias ? [bias] : [])];
+  const input = shape[1] < e.target.block ? e.planar(x) : e.blocked(x);
+  const inputs = [input, weight, ...(bias ? [bias] : [])];
   const name = e.node('Conv', inputs, onnxAttrs(attrs, shape.slice(2)), NCHWC);
   e.setBlocked(node.outputs[0], name);
   return '';
@@ -198,11 +236,14 @@ export const conv = defineOp<ConvAttrs>('conv', {
         const [k, c] = node.inputs[1].type.shape as number[];
         return fitsBlock(c, k, node.inputs[0].type.shape.length, attrs.groups, target);
       }),
-      emit: (e, node, [, w, bias], attrs) => blockedConv(e, node, w, node.inputs[1].type.shape as number[], attrs, bias),
+      emit(e, node, [, w, bias], attrs) {
+        const shape = node.inputs[1].type.shape as number[];
+        return blockedConv(e, node, blockedWeight(e, w, shape, e.target.block), shape, attrs, bias);
+      },
     },
     {
       name: 'standard',
-      emit: (e, node, x, attrs) => e.node('Conv', x, onnxAttrs(attrs, node.inputs[1].type.shape.slice(2) as number[])),
+      emit: (e, node, x, attrs) => standardConv(e, x, node.inputs[1].type.shape as number[], attrs),
     },
   ],
   flops: ([, w], [y]) => 2 * elementCount(y.shape) * elementCount(w.shape.slice(1)),
@@ -258,16 +299,18 @@ export const convInputGrad = defineOp<InputGradAttrs>('convInputGrad', {
       }),
       emit(e, node, [, w], attrs) {
         const [k, c, ...kernel] = node.inputs[1].type.shape as number[];
-        return blockedConv(e, node, flipped(e, w, [k, c, ...kernel], 1), [c, k, ...kernel], flippedAttrs(attrs, kernel));
+        const weight = blockedFlippedWeight(e, w, [k, c, ...kernel], e.target.block);
+        return blockedConv(e, node, weight, [c, k, ...kernel], flippedAttrs(attrs, kernel));
       },
     },
     {
       name: 'flipped',
       when: needs(flipNeeds, (node, _target, attrs) => flippable(node, attrs)),
       emit(e, node, [dy, w], attrs) {
-        const shape = node.inputs[1].type.shape as number[];
-        const kernel = shape.slice(2);
-        return e.node('Conv', [dy, flipped(e, w, shape, attrs.groups)], onnxAttrs(flippedAttrs(attrs, kernel), kernel));
+        const { groups } = attrs;
+        const [k, perGroup, ...kernel] = node.inputs[1].type.shape as number[];
+        const weight = flipped(e, w, [k, perGroup, ...kernel], groups);
+        return standardConv(e, [dy, weight], [perGroup * groups, k / groups, ...kernel], flippedAttrs(attrs, kernel));
       },
     },
     {
@@ -323,9 +366,7 @@ function flipped(e: Emitter, w: string, [k, perGroup, ...kernel]: readonly numbe
           ...kernel,
         ]);
   const axes = kernel.flatMap((size, i) => (size > 1 ? [i + 2] : []));
-  if (axes.length === 0) return swapped;
-  const lists = [axes.map(() => -1), axes.map(() => -(2 ** 31)), axes, axes.map(() => -1)];
-  return e.node('Slice', [swapped, ...lists.map((list) => e.ints(list))]);
+  return axes.length === 0 ? swapped : mirrored(e, swapped, axes);
 }
 
 export const convWeightGrad = defineOp<WeightGradAttrs>('convWeightGrad', {
@@ -386,14 +427,23 @@ function narrower(node: Node): boolean {
 }
 
 /**
- * The windows of a map [N,C,…] as channels: [N, C·taps, …], channel c·taps + t, by a depthwise convolution with one-hot kernels.
+ * The windows of a map [N,C,…] as channels: [N, C·taps, …], channel c·taps + t, by a convolution with one-hot kernels: on the CPU a depthwise one; elsewhere
+ * of all maps [N·C,1,…] with the kernels of one, as WebGPU's depthwise kernel is wrong here (see {@link standardConv}).
  */
-function unfold(e: Emitter, x: string, channels: number, attrs: ConvAttrs, kernel: readonly number[]): string {
+function unfold(e: Emitter, value: Value, x: string, attrs: ConvAttrs, kernel: readonly number[]): string {
+  const [, channels, ...map] = value.type.shape as number[];
   const taps = elementCount(kernel);
   if (taps === 1 && attrs.strides.every((s) => s === 1) && attrs.pads.every((p) => p === 0)) return x;
-  const oneHot = zeros([channels * taps, 1, ...kernel]);
-  for (let c = 0; c < channels; c++) for (let t = 0; t < taps; t++) oneHot.data[(c * taps + t) * taps + t] = 1;
-  return e.node('Conv', [x, e.array(oneHot)], onnxAttrs({ ...attrs, groups: channels }, kernel));
+  const alone = e.target.provider !== 'cpu';
+  const groups = alone ? 1 : channels;
+  const oneHot = zeros([groups * taps, 1, ...kernel]);
+  for (let c = 0; c < groups; c++) for (let t = 0; t < taps; t++) oneHot.data[(c * taps + t) * taps + t] = 1;
+  const maps = alone ? e.reshape(x, [-1, 1, ...map]) : x;
+  const windows = e.node('Conv', [maps, e.array(oneHot)], onnxAttrs({ ...attrs, groups }, kernel));
+  if (!alone) return windows;
+  const { strides, pads, dilations } = attrs;
+  const out = map.map((size, i) => convSize(size, kernel[i], strides[i], dilations[i], pads[i], pads[map.length + i]));
+  return e.reshape(windows, [-1, channels * taps, ...out]);
 }
 
 /** dw = Σ_n unfold(x) · dyᵀ: the unfolded map on the left. */
@@ -403,7 +453,7 @@ function unfoldInput(e: Emitter, node: Node, [x, dy]: readonly string[], attrs: 
   const { groups, kernel } = attrs;
   const taps = elementCount(kernel);
   const rows = (c / groups) * taps;
-  const windows = unfold(e, x, c, attrs, kernel);
+  const windows = unfold(e, node.inputs[0], x, attrs, kernel);
   if (groups === 1) {
     const product = matmulTransposed(e, e.reshape(windows, [0, rows, -1]), e.reshape(dy, [0, k, -1]), 3);
     return e.reshape(e.transpose(e.reduce('ReduceSum', product, [0], false), [1, 0]), [k, c, ...kernel]);
@@ -425,7 +475,7 @@ function unfoldedAtOnce(e: Emitter, node: Node, [x, dy]: readonly string[], attr
   const length = n * elementCount(map);
   const inner = (name: string, channels: number) =>
     e.reshape(e.transpose(e.reshape(name, [n, channels, -1]), [1, 0, 2]), [channels, length]);
-  const product = matmulTransposed(e, inner(dy, k), inner(unfold(e, x, c, attrs, kernel), rows), 2);
+  const product = matmulTransposed(e, inner(dy, k), inner(unfold(e, node.inputs[0], x, attrs, kernel), rows), 2);
   return e.reshape(product, [k, c, ...kernel]);
 }
 
@@ -435,11 +485,10 @@ function unfoldGradient(e: Emitter, node: Node, [x, dy]: readonly string[], attr
   const k = node.inputs[1].type.shape[1] as number;
   const { kernel } = attrs;
   const taps = elementCount(kernel);
-  const windows = unfold(e, dy, k, flippedAttrs(attrs, kernel), kernel);
+  const windows = unfold(e, node.inputs[1], dy, flippedAttrs(attrs, kernel), kernel);
   const product = matmulTransposed(e, e.reshape(windows, [0, k * taps, -1]), e.reshape(x, [0, c, -1]), 3);
   const sum = e.reshape(e.reduce('ReduceSum', product, [0], false), [k, taps, c]);
-  const mirrored = taps === 1 ? sum : e.node('Slice', [sum, ...[[-1], [-(2 ** 31)], [1], [-1]].map((list) => e.ints(list))]);
-  return e.reshape(e.transpose(mirrored, [0, 2, 1]), [k, c, ...kernel]);
+  return e.reshape(e.transpose(taps === 1 ? sum : mirrored(e, sum, [1]), [0, 2, 1]), [k, c, ...kernel]);
 }
 
 const plain: ConvAttrs = { strides: [1, 1], pads: [1, 1, 1, 1], dilations: [1, 1], groups: 1 };
@@ -458,10 +507,13 @@ const geometries: readonly { name: string; x: number[]; w: number[]; attrs: Conv
   { name: '1x1', x: [2, 3, 2, 3], w: [2, 3, 1, 1], attrs: { ...plain, pads: [0, 0, 0, 0] } },
   { name: '1x1 with stride 2', x: [2, 3, 3, 4], w: [2, 3, 1, 1], attrs: { ...plain, strides: [2, 2], pads: [0, 0, 0, 0] } },
   { name: 'two groups', x: [2, 4, 3, 3], w: [6, 2, 3, 3], attrs: { ...plain, groups: 2 } },
+  { name: 'two groups of six', x: [1, 12, 3, 3], w: [12, 6, 3, 3], attrs: { ...plain, groups: 2 } },
   { name: 'depthwise', x: [2, 3, 4, 4], w: [3, 1, 3, 3], attrs: { ...plain, groups: 3, strides: [2, 1] } },
   { name: '1-D', x: [2, 2, 7], w: [3, 2, 3], attrs: { strides: [2], pads: [1, 0], dilations: [1], groups: 1 } },
   { name: 'one pixel', x: [1, 1, 1, 1], w: [1, 1, 1, 1], attrs: { ...plain, pads: [0, 0, 0, 0] } },
   { name: 'a block of channels', x: [1, 16, 3, 3], w: [16, 16, 3, 3], attrs: plain },
+  { name: 'blocks of channels, 2x1', x: [1, 32, 3, 2], w: [16, 32, 2, 1], attrs: { ...plain, pads: [1, 0, 0, 0] } },
+  { name: 'blocks of channels, 1x1', x: [2, 16, 2, 1], w: [32, 16, 1, 1], attrs: { ...plain, pads: [0, 0, 0, 0] } },
   { name: 'an image to a block of channels', x: [1, 3, 5, 5], w: [16, 3, 3, 3], attrs: { ...plain, strides: [2, 2] } },
   { name: 'fewer output channels', x: [2, 4, 4, 3], w: [2, 4, 3, 3], attrs: { ...plain, pads: [0, 1, 2, 1] } },
 ];

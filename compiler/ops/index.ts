@@ -9,6 +9,7 @@ import * as linear from './linear.ts';
 import * as batchNorm from './norm-batch.ts';
 import * as groupNorm from './norm-group.ts';
 import * as layerNorm from './norm-layer.ts';
+import * as order from './order.ts';
 import * as pool from './pool.ts';
 import * as averagePool from './pool-average.ts';
 import * as globalPool from './pool-global.ts';
@@ -34,6 +35,7 @@ const families = {
   batchNorm,
   groupNorm,
   layerNorm,
+  order,
   pool,
   averagePool,
   globalPool,

@@ -14,14 +14,16 @@
  *
  * and Σdy and Σdy·s, for each sample and channel, are all that the gradient sums over the map.
  */
-import type { Emitter } from '../emit/emitter.ts';
+import { type Emitter, NCHWC } from '../emit/emitter.ts';
 import { type Lowering, needs } from '../emit/lowering.ts';
-import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
+import type { Node } from '../ir/graph.ts';
+import { full, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import type { Site } from '../ir/op.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
 import { elementCount, isStatic, type Shape, type TensorType } from '../ir/types.ts';
 import { requireChannels, requireEpsilon, scattered } from './norm-inputs.ts';
 import {
+  inverseRoot,
   longRows,
   type Moments,
   type Rows,
@@ -80,6 +82,37 @@ function emitForward(e: Emitter, shape: Shape, x: readonly string[], { groups, e
   const shift = e.node('Mul', [a, e.reshape(moments.mean, [-1, groups, 1])]);
   const b = e.node('Sub', [e.reshape(x[2], [1, groups, layout.members]), shift]);
   return reshapeTo(e, rowAffine(e, moments.shifted, a, b, layout.byChannel), shape);
+}
+
+/**
+ * In the blocked layout, where a channel of a sample is a channel of [1,N·C,H,W]. With k the mean of a channel as a pooling finds it and s = x − k:
+ *
+ *   mean of the group = Σ (k + s̄) / members      c = k − that mean      var = Σ (mean of s² + 2c·s̄ + c²) / members
+ *
+ * so that nothing cancels, whatever the rounding of k; y = A·s + B is the last pass, which takes a sum and a ReLU behind it.
+ */
+function emitBlocked(e: Emitter, node: Node, [, w, b]: readonly string[], { groups, epsilon }: GroupNormAttrs): string {
+  const [x] = node.inputs;
+  const [n, channels, ...map] = x.type.shape as number[];
+  const rows = n * channels;
+  const members = channels / groups;
+  const pooled = (name: string) => e.reshape(e.node('GlobalAveragePool', [name], {}, NCHWC), [n, groups, members]);
+  const affine = (name: string, scale: string, shift: string) => {
+    const attrs = { group: rows, kernel_shape: [1, 1], strides: [1, 1], pads: [0, 0, 0, 0], dilations: [1, 1] };
+    return e.node('Conv', [name, e.reshape(scale, [rows, 1, 1, 1]), e.reshape(shift, [rows])], attrs, NCHWC);
+  };
+  const overGroup = (value: string) => (members === 1 ? value : e.reduce('ReduceMean', value, [2], true));
+  const flat = e.reshape(e.blocked(x), [1, rows, ...map]);
+  const k = pooled(flat);
+  const s = affine(flat, e.array(full([rows, 1, 1, 1], 1)), e.node('Neg', [k]));
+  const mean = pooled(s);
+  const c = e.node('Sub', [k, overGroup(e.node('Add', [k, mean]))]);
+  const cross = e.node('Mul', [c, e.node('Add', [e.node('Add', [mean, mean]), c])]);
+  const variance = overGroup(e.node('Add', [pooled(e.node('Mul', [s, s])), cross]));
+  const a = e.node('Mul', [inverseRoot(e, variance, epsilon), e.reshape(w, [1, groups, members])]);
+  const shift = e.node('Add', [e.node('Mul', [a, c]), e.reshape(b, [1, groups, members])]);
+  e.setBlocked(node.outputs[0], e.reshape(affine(s, a, shift), [n, channels, ...map]));
+  return '';
 }
 
 function emitGradient(e: Emitter, shape: Shape, [x, w, dy]: readonly string[], attrs: GroupNormAttrs, conv: boolean): string[] {
@@ -182,6 +215,8 @@ function groupSamples(third: Third): readonly (Omit<Sample, 'attrs'> & { attrs: 
     sample('maps of size 1', [2, 4, 1, 1], 2),
     { ...sample('a group of one value', [2, 2, 1], 2), attrs: { groups: 2, epsilon: 1e-2 } },
     sample('a large mean against a small deviation', [2, 4, 5, 4], 2, 100, 0.01),
+    sample('blocks of channels', [2, 16, 3, 4], 16),
+    sample('blocks of channels, groups of two, a large mean', [2, 32, 5, 4], 16, 100, 0.05),
     sample('long rows', [1, 2, 20, 20], 1),
     sample('long rows, a large mean against a small deviation', [1, 2, 21, 20], 2, 100, 0.05),
     {
@@ -209,10 +244,11 @@ function rowLowerings<A extends { epsilon: number }>(
   };
 }
 
-/** Whether the batch is left to the run, as in an inference graph, where the moments serve no gradient; WebGPU's kernel sums raw squares. */
-function prefersKernel(x: TensorType, provider: string): boolean {
-  return !isStatic(x.shape) && x.shape.length > 2 && (provider === 'portable' || provider === 'cpu');
-}
+/** ONNX's kernel for a group a channel; WebGPU's sums raw squares. */
+const kernelRuns = (x: TensorType, provider: string): boolean =>
+  x.shape.length > 2 && (provider === 'portable' || provider === 'cpu');
+/** A training step needs the moments for the gradient too. */
+const forInference = needs('an inference graph', (_node, { mode }) => mode === 'inference');
 
 const forwardLowerings = rowLowerings<GroupNormAttrs>(emitForward, (attrs) => attrs);
 const gradientLowerings = rowLowerings<GroupNormAttrs>(emitGradient, (attrs) => attrs);
@@ -229,16 +265,25 @@ export const groupNorm = defineOp<GroupNormAttrs>('groupNorm', {
   vjp: (graph, { inputs: [x, w], grads: [dy] }, { groups, epsilon }) =>
     graph.ops('groupNormGrad', [x, w, dy!], { groups, epsilon }),
   lower: [
-    forwardLowerings.conv,
+    {
+      name: 'nchwc',
+      when: needs('blocked kernels (CPU), a known shape and channels that their block divides', ({ inputs: [x] }, { block }) => {
+        const { shape } = x.type;
+        return block > 0 && shape.length === 4 && isStatic(shape) && (shape[1] as number) % block === 0;
+      }),
+      pays: forInference,
+      emit: (e, node, x, attrs) => emitBlocked(e, node, x, attrs),
+    },
     {
       name: 'InstanceNormalization',
       when: needs(
-        'a group for each channel, an open batch, and the CPU',
-        (node, target, { groups }) =>
-          groups === node.inputs[0].type.shape[1] && prefersKernel(node.inputs[0].type, target.provider),
+        'a group for each channel, and the CPU',
+        ({ inputs: [x] }, { provider }, { groups }) => groups === x.type.shape[1] && kernelRuns(x.type, provider),
       ),
+      pays: forInference,
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
+    forwardLowerings.conv,
     forwardLowerings.rows,
   ],
   flops: ([x]) => 7 * elementCount(x.shape),
@@ -279,12 +324,13 @@ export const instanceNorm = defineOp<InstanceNormAttrs>('instanceNorm', {
   vjp: (graph, { inputs: [x, w], grads: [dy] }, { epsilon }) =>
     graph.ops('groupNormGrad', [x, w, dy!], { groups: x.type.shape[1] as number, epsilon }),
   lower: [
-    instanceLowerings.conv,
     {
       name: 'InstanceNormalization',
-      when: needs('an open batch, and the CPU', (node, target) => prefersKernel(node.inputs[0].type, target.provider)),
+      when: needs('the CPU', ({ inputs: [x] }, { provider }) => kernelRuns(x.type, provider)),
+      pays: forInference,
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
+    instanceLowerings.conv,
     instanceLowerings.rows,
   ],
   flops: ([x]) => 7 * elementCount(x.shape),

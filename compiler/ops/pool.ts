@@ -12,7 +12,7 @@
  *   by offset       for each offset of the window a strided slice of x is compared with y; what equals takes dy, and leaves 0 to the later
  *                   offsets; a transposed convolution with one-hot kernels puts them back and adds where windows overlap
  */
-import type { Emitter } from '../emit/emitter.ts';
+import { type Emitter, NCHWC } from '../emit/emitter.ts';
 import { needs } from '../emit/lowering.ts';
 import { type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Sample } from '../ir/op.ts';
@@ -194,7 +194,12 @@ export const maxPool = defineOp<PoolAttrs>('maxPool', {
       name: 'standard',
       emit(e, node, [x], attrs) {
         const { shape } = node.inputs[0].type;
-        return fromMaps(e, emitMaxPool(e, asMaps(e, x, shape), windowOf(shape, attrs)), node.outputs[0].type.shape);
+        const window = windowOf(shape, attrs);
+        if (e.isBlocked(node.inputs[0])) {
+          e.setBlocked(node.outputs[0], e.node('MaxPool', [e.blocked(node.inputs[0])], onnxWindow(window), NCHWC));
+          return '';
+        }
+        return fromMaps(e, emitMaxPool(e, asMaps(e, x, shape), window), node.outputs[0].type.shape);
       },
     },
   ],

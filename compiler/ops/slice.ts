@@ -8,6 +8,9 @@
  *             step −1        dx = pad(slice(dy, step −1))
  *             step s > 1     each element of dy followed by s − 1 zeros (a pad of a view with one more axis), cut to length, then padded
  */
+import type { Emitter } from '../emit/emitter.ts';
+import { mayRunOnWebgpu } from '../emit/lowering.ts';
+import { concatOf, splitInto } from '../emit/pieces.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { forEachIndex, full, type NDArray, ndarray, scalar, stridesOf, zeros } from '../ir/ndarray.ts';
 import { defineOp, type Site } from '../ir/op.ts';
@@ -110,8 +113,14 @@ export const concat = defineOp<ConcatAttrs>('concat', {
   lower: [
     {
       name: 'standard',
-      emit: (e, node, x, { axis }) =>
-        x.length === 1 ? x[0] : e.node('Concat', x, { axis: fromStart(axis, node.inputs[0].type.shape) }),
+      emit(e, { inputs, outputs: [y] }, x, attrs) {
+        const axis = fromStart(attrs.axis, inputs[0].type.shape);
+        if (axis !== 1 || !inputs.every((input) => e.isBlocked(input))) return concatOf(e, x, axis);
+        // Blocks of channels one behind the other.
+        const blocks = inputs.map((input) => e.blocked(input));
+        e.setBlocked(y, concatOf(e, blocks, axis));
+        return '';
+      },
     },
   ],
   flops: () => 0,
@@ -166,10 +175,7 @@ export const split = defineOp<SplitAttrs>('split', {
   lower: [
     {
       name: 'standard',
-      emit(e, node, [x], { axis, sizes }) {
-        if (sizes.length === 1) return x;
-        return e.multi('Split', [x, e.ints(sizes)], sizes.length, { axis: fromStart(axis, node.inputs[0].type.shape) });
-      },
+      emit: (e, node, [x], { axis, sizes }) => splitInto(e, x, sizes, fromStart(axis, node.inputs[0].type.shape)),
     },
   ],
   flops: () => 0,
@@ -229,6 +235,13 @@ function cutsOf({ starts, ends, axes, steps }: SliceAttrs, shape: Shape): Cut[] 
   });
 }
 
+function sliced(e: Emitter, x: string, cuts: readonly Cut[]): string {
+  // An end before the first element is written as one that is below every negative index.
+  const ends = cuts.map(({ start, step, count }) => (start + count * step < 0 ? -0x7fffffff : start + count * step));
+  const lists = [cuts.map((cut) => cut.start), ends, cuts.map((cut) => cut.axis), cuts.map((cut) => cut.step)];
+  return cuts.length === 0 ? x : e.node('Slice', [x, ...lists.map((list) => e.ints(list))]);
+}
+
 export const slice = defineOp<SliceAttrs>('slice', {
   summary: 'y = elements `starts`, `starts` + `steps`, … up to `ends` (excluded) of x along `axes`.',
   properties: { moves: true },
@@ -284,10 +297,17 @@ export const slice = defineOp<SliceAttrs>('slice', {
       name: 'standard',
       emit(e, node, [x], attrs) {
         const cuts = cutsOf(attrs, node.inputs[0].type.shape);
-        // An end before the first element is written as one that is below every negative index.
-        const ends = cuts.map(({ start, step, count }) => (start + count * step < 0 ? -0x7fffffff : start + count * step));
-        const lists = [cuts.map((cut) => cut.start), ends, cuts.map((cut) => cut.axis), cuts.map((cut) => cut.step)];
-        return cuts.length === 0 ? x : e.node('Slice', [x, ...lists.map((list) => e.ints(list))]);
+        // WebGPU's kernel reverses an axis well only as a whole: first what lies between the ends is cut out, then reversed, then its steps are taken.
+        const reversed = mayRunOnWebgpu(e.target) ? cuts.filter(({ step }) => step < 0) : [];
+        if (reversed.length === 0) return sliced(e, x, cuts);
+        const reach = ({ step, count }: Cut) => (count - 1) * -step + 1;
+        const between = cuts.map((cut) =>
+          cut.step < 0 ? { ...cut, start: cut.start - reach(cut) + 1, step: 1, count: reach(cut) } : cut,
+        );
+        const whole = ({ axis, count }: Cut) => count === node.inputs[0].type.shape[axis];
+        const backwards = reversed.map((cut) => ({ ...cut, start: reach(cut) - 1, step: -1, count: reach(cut) }));
+        const steps = reversed.filter(({ step }) => step < -1).map((cut) => ({ ...cut, start: 0, step: -cut.step }));
+        return [between.filter((cut) => !whole(cut)), backwards, steps].reduce((name, list) => sliced(e, name, list), x);
       },
     },
   ],
@@ -317,6 +337,7 @@ export const slice = defineOp<SliceAttrs>('slice', {
     { name: 'step 3 from 1, rest', inputs: [ramp([8, 2])], attrs: { starts: [1], ends: [8], axes: [0], steps: [3] } },
     { name: 'two strided axes', inputs: [ramp([1, 5, 6])], attrs: { starts: [0, 1], ends: [5, 6], axes: [1, 2], steps: [2, 2] } },
     { name: 'step −2', inputs: [ramp([7])], attrs: { starts: [5], ends: [0], axes: [0], steps: [-2] } },
+    { name: 'step −1 inside', inputs: [ramp([2, 7])], attrs: { starts: [4], ends: [1], axes: [1], steps: [-1] } },
     { name: 'one element of a big step', inputs: [ramp([3, 4])], attrs: { starts: [2], ends: [4], axes: [1], steps: [5] } },
   ],
 });

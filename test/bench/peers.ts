@@ -1,83 +1,26 @@
 /*
  * `npm run bench`: ddrc against PyTorch on the same work, alternating, a process each, and a table of medians.
  *
- *   npm run bench -- [--rounds 5] [--steps 5] [--threads 2] [--cases ddrnet,resnet18,resnet50] [--write]
+ *   npm run bench -- [--rounds 5] [--steps 5] [--threads 2] [--cases ddrnet,resnet18,resnet50,resnet101] [--growth] [--write]
  *
- * The peer is the oracle's `bench` beside the checkout; where it or PyTorch is absent, ddrc's figures stand alone and the table says so. `--write`
- * puts the table into docs/performance.md.
+ * The peer is the oracle's `bench` beside the checkout; where it or PyTorch is absent, ddrc's figures stand alone and the table says so. `--growth` also
+ * measures DDRNet over batch and image size, one round each. `--write` puts all that was measured into docs/performance.md, and the curves beside it.
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { parseArgs } from 'node:util';
+import { type Figures, median, missingPeer, networks, ours, theirs } from './figures.ts';
+import { growthSection, measureGrowth } from './growth.ts';
 
-const root = join(import.meta.dirname, '../..');
-const oracle = join(root, '../shared/oracle/ddrnet_oracle.py');
-const python = '/usr/bin/python3';
-
-interface Case {
-  readonly name: string;
-  readonly file: string;
-  readonly options: readonly string[];
-  readonly batch: number;
-}
-
-const cases: readonly Case[] = [
-  { name: 'ddrnet', file: 'models/ddrnet.ts', options: [], batch: 16 },
-  { name: 'resnet18', file: 'models/resnet.ts', options: ['--option', 'depth=18'], batch: 16 },
-  { name: 'resnet50', file: 'models/resnet.ts', options: ['--option', 'depth=50'], batch: 8 },
-  { name: 'resnet101', file: 'models/resnet.ts', options: ['--option', 'depth=101'], batch: 8 },
-];
-
-/** What both programs report, in images a second and MB (2^20 bytes). */
-type Figures = Readonly<Record<'train_img_s_median' | 'infer_img_s_median' | 'peak_rss_mb', number>> & {
-  readonly blas?: string;
-  readonly torch?: string;
-  readonly onnxruntime?: string;
-};
-
-function lastJson(text: string): Figures {
-  return JSON.parse(text.trim().split('\n').at(-1)!);
-}
-
-function ours({ file, options, batch }: Case, steps: string, threads: string): Figures {
-  const sizes = ['--batch', String(batch), '--size', '224', '--threads', threads, '--steps', steps];
-  const args = [join(root, 'dist/cli/main.js'), 'bench', join(root, file), ...sizes, ...options, '--json'];
-  return lastJson(execFileSync(process.execPath, args, { encoding: 'utf8' }));
-}
-
-function theirs({ name, batch }: Case, steps: string, threads: string): Figures {
-  const sizes = ['--batch', String(batch), '--size', '224', '--threads', threads, '--steps', steps];
-  return lastJson(execFileSync(python, [oracle, 'bench', '--model', name, ...sizes], { encoding: 'utf8' }));
-}
-
-/** Why there is no peer, or null. */
-function missingPeer(): string | null {
-  if (!existsSync(oracle)) return 'the oracle is not beside the checkout (../shared/oracle)';
-  try {
-    execFileSync(python, ['-c', 'import torch, numpy'], { stdio: 'ignore' });
-    return null;
-  } catch {
-    return `${python} has no PyTorch (Debian: python3-torch libopenblas0-pthread)`;
-  }
-}
-
-const median = (values: readonly number[]) => [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)];
+const docs = join(import.meta.dirname, '../../docs');
+/** The batch of each network: what the paper's comparison fits into a laptop's memory with. */
+const batches: Readonly<Record<string, number>> = { ddrnet: 16, resnet18: 16, resnet34: 16, resnet50: 8, resnet101: 8 };
 const measures = [
   ['train_img_s_median', 'training, images/s'],
   ['infer_img_s_median', 'inference, images/s'],
   ['peak_rss_mb', 'peak memory, MB'],
 ] as const;
-
-function tableOf(name: string, mine: readonly Figures[], peer: readonly Figures[]): string[] {
-  return measures.map(([key, label]) => {
-    const own = median(mine.map((figures) => figures[key]));
-    if (peer.length === 0) return `| ${name} | ${label} | ${own.toFixed(1)} | – | – |`;
-    const other = median(peer.map((figures) => figures[key]));
-    return `| ${name} | ${label} | ${own.toFixed(1)} | ${other.toFixed(1)} | ${(own / other).toFixed(2)} |`;
-  });
-}
 
 const { values } = parseArgs({
   options: {
@@ -85,35 +28,86 @@ const { values } = parseArgs({
     steps: { type: 'string', default: '5' },
     threads: { type: 'string', default: '2' },
     cases: { type: 'string', default: 'ddrnet,resnet18,resnet50' },
+    growth: { type: 'boolean', default: false },
     write: { type: 'boolean', default: false },
   },
 });
+const threads = Number(values.threads);
 const missing = missingPeer();
 if (missing) console.log(`no comparison with PyTorch: ${missing}`);
-const lines = ['| model | what | ddrc | PyTorch | ratio |', '| --- | --- | --- | --- | --- |'];
-let versions = '';
-for (const one of cases.filter(({ name }) => values.cases.split(',').includes(name))) {
+
+interface Measured {
+  readonly name: string;
+  readonly mine: readonly Figures[];
+  readonly peer: readonly Figures[];
+}
+
+function measure(name: string): Measured {
+  const network = networks[name];
+  if (!network) throw new Error(`--cases: there is no ${name}; known are ${Object.keys(networks).join(', ')}`);
+  const work = { network, batch: batches[name], size: 224, threads, steps: Number(values.steps) };
   const mine: Figures[] = [];
   const peer: Figures[] = [];
   for (let round = 1; round <= Number(values.rounds); round++) {
-    mine.push(ours(one, values.steps, values.threads));
-    if (!missing) peer.push(theirs(one, values.steps, values.threads));
-    console.log(`${one.name} round ${round}: ${mine.at(-1)!.train_img_s_median} ${peer.at(-1)?.train_img_s_median ?? ''}`);
+    mine.push(ours(work));
+    if (!missing) peer.push(theirs(work));
+    console.log(`${name} round ${round}: ${mine.at(-1)!.train_img_s_median} ${peer.at(-1)?.train_img_s_median ?? ''}`);
   }
-  lines.push(...tableOf(`${one.name}, batch ${one.batch}`, mine, peer));
-  versions = `onnxruntime-node ${mine[0].onnxruntime}${peer[0] ? `, PyTorch ${peer[0].torch} on ${peer[0].blas}` : ''}`;
+  return { name, mine, peer };
 }
-console.log(`\n${lines.join('\n')}`);
-if (values.write) {
-  const { version } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'));
-  const text = `# Performance
 
-Written by \`npm run bench -- --write\`: whole training steps (forward, backward, optimizer) and inference at 224 px, medians of ${values.rounds} alternating rounds, a
-process each, ${values.threads} threads. A ratio above 1 means that ddrc does more images a second, or needs more memory.
+function rowsOf({ name, mine, peer }: Measured): string[] {
+  return measures.map(([key, label]) => {
+    const start = `| ${name}, batch ${batches[name]} | ${label}`;
+    const own = median(mine.map((figures) => figures[key]));
+    if (peer.length === 0) return `${start} | ${own.toFixed(1)} | – | – |`;
+    const other = median(peer.map((figures) => figures[key]));
+    return `${start} | ${own.toFixed(1)} | ${other.toFixed(1)} | ${(own / other).toFixed(2)} |`;
+  });
+}
 
-${cpus()[0].model.trim()}, ${cpus().length} processors, Node ${process.versions.node}, ddrc ${version}, ${versions}.
+/** By how much DDRNet trains faster than the others, an image for an image, beside the paper's figures (its Table 4, times of whole trainings). */
+function againstOthers(all: readonly Measured[]): string[] {
+  const paper: Readonly<Record<string, number>> = { resnet18: 2.48, resnet50: 7.46, resnet101: 10.4 };
+  const rate = (list: readonly Figures[]) =>
+    list.length === 0 ? Number.NaN : median(list.map((figures) => figures.train_img_s_median));
+  const ddrnet = all.find(({ name }) => name === 'ddrnet');
+  const others = all.filter(({ name }) => name in paper);
+  if (!ddrnet || others.length === 0) return [];
+  const cell = (value: number) => (Number.isNaN(value) ? '–' : value.toFixed(2));
+  return [
+    '',
+    'DDRNet trains faster than … by a factor of',
+    '',
+    '| network | ddrc | PyTorch | the paper |',
+    '| --- | --- | --- | --- |',
+    ...others.map(
+      ({ name, mine, peer }) =>
+        `| ${name} | ${cell(rate(ddrnet.mine) / rate(mine))} | ${cell(rate(ddrnet.peer) / rate(peer))} | ${paper[name]} |`,
+    ),
+  ];
+}
 
-${lines.join('\n')}
-`;
-  writeFileSync(join(root, 'docs/performance.md'), text);
+const measured = values.cases.split(',').filter(Boolean).map(measure);
+const table = ['| model | what | ddrc | PyTorch | ratio |', '| --- | --- | --- | --- | --- |', ...measured.flatMap(rowsOf)];
+console.log(`\n${[...table, ...againstOthers(measured)].join('\n')}`);
+const growth = values.growth ? measureGrowth(threads, missing === null) : null;
+if (growth) console.log(`\n${growthSection(growth)}`);
+if (values.write && measured.length > 0) {
+  const { version } = JSON.parse(readFileSync(join(docs, '../package.json'), 'utf8'));
+  const [{ mine, peer }] = measured;
+  const peerVersion = peer[0] ? `, PyTorch ${peer[0].torch} on ${peer[0].blas}` : '';
+  for (const [file, svg] of growth?.plots ?? []) writeFileSync(join(docs, file), svg);
+  writeFileSync(
+    join(docs, 'performance.md'),
+    `# Performance
+
+Written by \`npm run bench -- --growth --write\`: whole training steps (forward, backward, optimizer) and inference at 224 px, medians of ${values.rounds} alternating
+rounds, a process each, ${values.threads} threads. A ratio above 1 means that ddrc does more images a second, or needs more memory.
+
+${cpus()[0].model.trim()}, ${cpus().length} processors, Node ${process.versions.node}, ddrc ${version}, onnxruntime-node ${mine[0].onnxruntime}${peerVersion}.
+
+${[...table, ...againstOthers(measured)].join('\n')}
+${growth ? `\n${growthSection(growth)}\n` : ''}`,
+  );
 }

@@ -1,4 +1,3 @@
-import { spawn } from 'node:child_process';
 import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -7,6 +6,7 @@ import { openRun, type Run } from '../../runtime/runfolder.ts';
 import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+import { interrupted } from './signals.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -14,24 +14,6 @@ const at = (...parts: string[]) => join(folder, ...parts);
 const model = at('net.ts');
 const settings = ['--size', '32', '--option', 'channels=4', '--option', 'drdb=false', '--batch', '4', '--epochs', '12'];
 const start = ['train', 'net.ts', '--data', 'data', '--device', 'cpu', '--cache', 'none', ...settings];
-
-/** Runs a command and sends it signals, each when a line of its stderr matches. */
-function interrupted(
-  args: readonly string[],
-  signals: readonly (readonly [when: RegExp, signal: NodeJS.Signals])[],
-): Promise<Outcome> {
-  const child = spawn(process.execPath, [join(checkout, 'dist', 'cli', 'main.js'), ...args], { cwd: folder });
-  const left = [...signals];
-  let [stdout, stderr] = ['', ''];
-  child.stdout.on('data', (text) => {
-    stdout += text;
-  });
-  child.stderr.on('data', (text) => {
-    stderr += text;
-    if (left.length > 0 && left[0][0].test(stderr)) child.kill(left.shift()![1]);
-  });
-  return new Promise((resolve) => child.on('close', (code) => resolve({ code: code ?? -1, stdout, stderr })));
-}
 
 /** What a run leaves that follows from its seed. */
 function remains(run: string) {
@@ -54,7 +36,7 @@ beforeAll(async () => {
 
 describe('a run that is stopped and resumed', () => {
   it('ends as one that was not, byte for byte: Ctrl-C, then kill -9, then to the end', async () => {
-    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 2\/12 /m, 'SIGINT']]);
+    const stopped = await interrupted([...start, '--run', 'stopped'], [[/^epoch 2\/12 /m, 'SIGINT']], folder);
     expect(stopped.code).toBe(130);
     expect(stopped.stderr).toContain('stopping after this step');
     expect(stopped.stdout).toMatch(/^stopped after \d+ of 12 epochs; go on with\n {2}npx ddrc train --resume stopped\n$/);
@@ -65,7 +47,7 @@ describe('a run that is stopped and resumed', () => {
     cpSync(at('stopped'), at('base'), { recursive: true });
 
     const again = ['train', '--resume', 'stopped', '--cache', 'none'];
-    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 2, 11)}/12 `, 'm'), 'SIGKILL']]);
+    const killed = await interrupted(again, [[new RegExp(`^epoch ${Math.min(done + 2, 11)}/12 `, 'm'), 'SIGKILL']], folder);
     expect(killed.code).toBe(-1);
     expect(readLines(at('stopped', 'metrics.jsonl')).length).toBeLessThan(13);
 
@@ -77,7 +59,7 @@ describe('a run that is stopped and resumed', () => {
   });
 
   it('ends as one that was not after SIGTERM while nothing has been saved but the start', async () => {
-    const { code } = await interrupted([...start, '--run', 'early'], [[/^run +early/m, 'SIGTERM']]);
+    const { code } = await interrupted([...start, '--run', 'early'], [[/^run +early/m, 'SIGTERM']], folder);
     expect(code).toBe(130);
     // Stopped while it read the images: nothing is left. Stopped later: it goes on.
     const again = existsSync(at('early')) ? ['train', '--resume', 'early', '--cache', 'none'] : [...start, '--run', 'early'];

@@ -24,6 +24,9 @@ export interface Case {
   readonly outputs: readonly (Bound & { readonly value: string; readonly tolerance: (expected: number) => number })[];
 }
 
+/** Where ONNX Runtime computes; it may be another than the target says. */
+export type ExecutionProvider = 'cpu' | 'webgpu';
+
 /** A sample with the arrays that its outputs must be, in one of its forms. */
 interface Form {
   readonly label: string;
@@ -80,8 +83,8 @@ export function nodeOf(op: OpDefinition, typed: TypedSample): Node {
 }
 
 /**
- * Runs every lowering of an operator that accepts a sample, for each form of each sample, on ONNX Runtime's CPU provider, and compares with
- * the reference. All of them go into one model; when that fails, each is tried alone so that the message names it.
+ * Runs every lowering of an operator that accepts a sample, for each form of each sample, on a provider of ONNX Runtime (its CPU's by default), and
+ * compares with the reference. All of them go into one model; when that fails, each is tried alone so that the message names it.
  *
  * The error may be 1e-5 of the value plus 1e-6 · √(terms summed) · the largest term. The terms are counted by FLOPs an output element; the
  * largest is the greatest magnitude among inputs and outputs, and, where an operator multiplies inputs, the product of the two greatest.
@@ -92,6 +95,7 @@ export async function checkLowerings(
   target: Target,
   forms: readonly Form[],
   only?: ReadonlySet<string>,
+  provider: ExecutionProvider = 'cpu',
 ): Promise<LoweringReport> {
   const graph = new Graph(op.name, 'training', operators);
   const emitter = new Emitter(target, graph);
@@ -120,7 +124,7 @@ export async function checkLowerings(
         }
       });
   });
-  problems.push(...(await runCases(op.name, emitter, cases)));
+  problems.push(...(await runCases(op.name, emitter, cases, provider)));
   return { problems, ran };
 }
 
@@ -167,19 +171,29 @@ function greatest(array: NDArray): number {
 }
 
 /** Runs all cases of one emitter in one session; on failure each alone. */
-export async function runCases(name: string, emitter: Emitter, cases: readonly Case[]): Promise<string[]> {
+export async function runCases(
+  name: string,
+  emitter: Emitter,
+  cases: readonly Case[],
+  provider: ExecutionProvider = 'cpu',
+): Promise<string[]> {
   if (cases.length === 0) return [];
   try {
-    return await runTogether(name, emitter, cases);
+    return await runTogether(name, emitter, cases, provider);
   } catch (error) {
     if (cases.length === 1) return [`${cases[0].title}: ${(error as Error).message}`];
     const alone: string[] = [];
-    for (const one of cases) alone.push(...(await runCases(name, emitter, [one])));
+    for (const one of cases) alone.push(...(await runCases(name, emitter, [one], provider)));
     return alone.length > 0 ? alone : [`all cases together: ${(error as Error).message}`];
   }
 }
 
-async function runTogether(name: string, emitter: Emitter, cases: readonly Case[]): Promise<string[]> {
+async function runTogether(
+  name: string,
+  emitter: Emitter,
+  cases: readonly Case[],
+  provider: ExecutionProvider,
+): Promise<string[]> {
   // Inputs that a case shares with another are fed once; every case has a batch of its own, under a name of its own.
   const inputs = new Map<string, Bound>();
   cases.forEach((one) => {
@@ -194,6 +208,7 @@ async function runTogether(name: string, emitter: Emitter, cases: readonly Case[
   });
   // A written model is optimised by the runtime; one for this processor has had its fusions made by the compiler, and runs as it stands.
   const session = await ort.InferenceSession.create(bytes, {
+    executionProviders: [provider],
     graphOptimizationLevel: emitter.target.provider === 'cpu' ? 'disabled' : 'all',
     intraOpNumThreads: 1,
     interOpNumThreads: 1,
