@@ -19,8 +19,11 @@ export function runsBlocked(e: Emitter, { op, inputs, outputs: [y] }: Node): boo
  * makes.
  */
 export function intoConvolution(e: Emitter, { op, inputs: [a, b] }: Node): string | null {
-  if (op.name === 'relu') return extended(e, a, (conv) => e.extend(conv, conv.inputs, { ...conv.attrs, activation: 'Relu' }));
-  return op.name === 'add' ? (withSum(e, b, a) ?? withSum(e, a, b)) : null;
+  const { ofConvolution } = op.properties;
+  if (ofConvolution === 'sum') return withSum(e, b, a) ?? withSum(e, a, b);
+  return ofConvolution
+    ? extended(e, a, (conv) => e.extend(conv, conv.inputs, { ...conv.attrs, activation: ofConvolution }))
+    : null;
 }
 
 /** `value` + `other`, where a convolution without a sum makes `value`. */

@@ -55,6 +55,8 @@ export interface OpProperties {
   readonly repeats?: boolean;
   /** Its operations are the multiply-adds of a product (convolution, matrix product): what is counted as MACs. */
   readonly products?: boolean;
+  /** What a convolution right before it can do in its place: add its other input, or take the ReLU of its result. */
+  readonly ofConvolution?: 'sum' | 'Relu';
   /** Constants that leave the other input as it is: [0, 0] for a sum, [null, 1] for a quotient. */
   readonly neutral?: readonly [left: number | null, right: number | null];
 }

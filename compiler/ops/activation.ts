@@ -57,6 +57,7 @@ function steepClip(e: Emitter, x: string, dy: string, low: number): string {
 export const relu = unary('relu', {
   summary: 'y = max(x, 0); the gradient at 0 is 0.',
   onnx: 'Relu',
+  ofConvolution: 'Relu',
   evaluate: (x) => Math.max(x, 0),
   dx: (graph, dy, _x, y) => graph.op('reluGrad', [y, dy]),
   samples: [

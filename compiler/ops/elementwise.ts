@@ -10,7 +10,7 @@
  */
 import type { Graph, Value } from '../ir/graph.ts';
 import { broadcastStrides, forEachIndex, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
-import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
+import { defineOp, type OpDefinition, type OpProperties, type Sample, type Site } from '../ir/op.ts';
 import { type DType, elementCount, formatShape, formatType, type Shape, sameShape, type TensorType } from '../ir/types.ts';
 import { broadcastShapes, requireOneDType, shapeError } from './shapes.ts';
 
@@ -70,6 +70,7 @@ export interface BinaryRules {
   onnx: string;
   commutes?: boolean;
   neutral?: readonly [left: number | null, right: number | null];
+  ofConvolution?: OpProperties['ofConvolution'];
   evaluate(x: number, y: number): number;
   /** dx and dy before unbroadcasting. */
   grads(graph: Graph, dz: Value, x: Value, y: Value, z: Value): readonly [() => Value, () => Value];
@@ -80,7 +81,7 @@ export interface BinaryRules {
 export function binary(name: string, rules: BinaryRules): OpDefinition {
   return defineOp(name, {
     summary: rules.summary,
-    properties: { elementwise: true, commutes: rules.commutes, neutral: rules.neutral },
+    properties: { elementwise: true, commutes: rules.commutes, neutral: rules.neutral, ofConvolution: rules.ofConvolution },
     infer: (inputs, _attrs, site) => inferArithmetic(inputs, site),
     vjp(graph, { inputs: [x, y], outputs: [z], grads: [dz], wanted }) {
       const [dx, dy] = rules.grads(graph, dz!, x, y, z);
@@ -116,6 +117,7 @@ export const add = binary('add', {
   summary: 'z = x + y, with broadcasting.',
   onnx: 'Add',
   neutral: [0, 0],
+  ofConvolution: 'sum',
   commutes: true,
   evaluate: (x, y) => x + y,
   grads: (_graph, dz) => [() => dz, () => dz],

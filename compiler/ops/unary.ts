@@ -10,7 +10,7 @@
 import { type Lowering, needs } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { full, type NDArray, ndarray, scalar } from '../ir/ndarray.ts';
-import { defineOp, type OpDefinition, type Sample } from '../ir/op.ts';
+import { defineOp, type OpDefinition, type OpProperties, type Sample } from '../ir/op.ts';
 import { type DType, elementCount, formatType } from '../ir/types.ts';
 import { binary, values } from './elementwise.ts';
 import { shapeError } from './shapes.ts';
@@ -23,6 +23,7 @@ interface UnaryRules {
   dx(graph: Graph, dy: Value, x: Value, y: Value): Value | null;
   /** float32 by default. */
   dtypes?: readonly DType[];
+  ofConvolution?: OpProperties['ofConvolution'];
   /** Forms that come before the standard one. */
   faster?: readonly Lowering[];
   samples: readonly Sample[];
@@ -33,7 +34,7 @@ export function unary(name: string, rules: UnaryRules): OpDefinition {
   const { dtypes = ['float32'] } = rules;
   return defineOp(name, {
     summary: rules.summary,
-    properties: { elementwise: true },
+    properties: { elementwise: true, ofConvolution: rules.ofConvolution },
     infer([x], _attrs, site) {
       if (!dtypes.includes(x.dtype)) {
         const hint = `cast it to ${dtypes[0]}`;
