@@ -17,12 +17,20 @@ export function usageError(message: string, command: string, hint = `see ddrc ${
   return new DdrcError({ code: 'USAGE', message, hint });
 }
 
+let reported = false;
+
+/** Whether this process has said what went wrong. */
+export function hasReported(): boolean {
+  return reported;
+}
+
 /**
  * Says on stderr what went wrong, without a stack trace unless the environment has DDRC_DEBUG=1.
  * @param command the command that was called, where it is known
  * @returns the exit code: 2 for wrong usage, 1 for any other failure, 0 where commander only showed a help text or the version
  */
 export function reportFailure(error: unknown, command?: string): number {
+  reported = true;
   if (error instanceof CommanderError) {
     if (error.exitCode === 0) return 0;
     // Called without a command: commander has shown the help.

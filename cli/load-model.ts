@@ -7,7 +7,7 @@ import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { isModel, type Model } from '../dsl/model.ts';
 import { parseSchedule } from '../runtime/schedule.ts';
-import { reportFailure } from './failure.ts';
+import { hasReported, reportFailure } from './failure.ts';
 import { modelError } from './model-error.ts';
 import { packageRoot } from './project.ts';
 import { resolve as resolveDdrc } from './resolve-ddrc.ts';
@@ -79,6 +79,7 @@ function checkSchedule(text: unknown, file: string): void {
 /** A model file that ends the process would end the command without a word; the function that comes back is called when its code has run. */
 function sayWhereItEnds(file: string): () => void {
   const onExit = () => {
+    if (hasReported()) return;
     const message = 'the model file ended the process (process.exit)';
     process.exitCode = reportFailure(new DdrcError({ code: 'MODEL_FAILED', message, where: shown(file) }));
   };

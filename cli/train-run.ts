@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { DdrcError } from '../diagnostics/error.ts';
 import { loadStart, loadWeights } from '../runtime/checkpoint.ts';
 import { writeFileAtomic } from '../runtime/files.ts';
@@ -49,7 +50,9 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   const { program, source, settings, compiled } = prepared;
   const { manifest, files } = compiled;
   const expected = expectedState(manifest);
-  const weights = startOf(prepared, (line) => resume || display.print(line));
+  // What a checkpoint has takes the place of the weights of the start, whose file may be gone since.
+  const goesOn = resume && existsSync(paths.last);
+  const weights = goesOn ? asTensors(compiled.initial) : startOf(prepared, (line) => resume || display.print(line));
   const data = await source.load(['train', 'val', 'test'], {
     cache,
     onBadImage: settings.data.onBadImage,

@@ -69,7 +69,11 @@ export function configOf(model: string, folder: string, settings: TrainSettings)
  * @throws DdrcError RUN_INVALID where one is missing or of another kind
  */
 export function settingsOf(config: RunConfig, folder: string): TrainSettings {
-  const given: RunConfig = { ...laterSettings, ...config };
+  const given: RunConfig = {
+    ...laterSettings,
+    ...config,
+    ...(isObject(config.step) && { step: { tuned: {}, ...(config.step as object) } }),
+  };
   const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(given, path), given))?.[0];
   if (wrong) {
     throw new DdrcError({

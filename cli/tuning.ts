@@ -14,7 +14,13 @@ export interface Measured {
 
 /** What measurements hold for: another processor, number of threads or version measures anew. */
 function machine(threads: number, block: number) {
-  return { processor: cpus()[0].model.trim(), threads, block, onnxruntime: onnxruntimeVersion(), ddrc: packageVersion };
+  return {
+    processor: cpus()[0]?.model.trim() ?? 'unknown',
+    threads,
+    block,
+    onnxruntime: onnxruntimeVersion(),
+    ddrc: packageVersion,
+  };
 }
 
 /** The file in the user's cache folder that keeps what `ddrc tune` measured on this machine. */

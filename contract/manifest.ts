@@ -56,6 +56,8 @@ export interface Manifest {
   /** Standard opset of the files. */
   readonly opset: number;
   readonly target: string;
+  /** Channels in a block of the blocked kernels that the files were written for; 0: they use none, and run on every processor. */
+  readonly block: number;
   readonly files: Readonly<Record<string, ManifestFile>>;
   /** Where each trainable parameter lies in the flat vector `parameters`, offsets in elements. */
   readonly parameters: readonly TableEntry[];

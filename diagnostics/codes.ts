@@ -74,6 +74,7 @@ export const codes = {
   MANIFEST_FILE: 'A file does not have the hash that manifest.json states for it.',
   ONNX_INVALID: 'A file is no ONNX model.',
   MODEL_DAMAGED: 'A model.onnx is not as ddrc wrote it, or gives scores that are no numbers.',
+  MODEL_ELSEWHERE: 'A file was built for the blocked kernels of another processor.',
   MODEL_FOREIGN: 'An ONNX model was not made by ddrc, so its classes or preprocessing are not known.',
   MODEL_SCORELESS: 'A model gives no scores by class, or takes no image, so it cannot classify images.',
   DATA_SHAPE: 'The examples of a data set do not have the shape that the model takes.',

@@ -15,6 +15,13 @@ type shapeOf<X extends Operand> = X extends AnyTensor ? X['shape'] : [];
 /** The element type of `A`; of a number, the other operand's. */
 type dtypeOf<A extends Operand, B extends Operand> = A extends AnyTensor ? A['dtype'] : B extends AnyTensor ? B['dtype'] : DType;
 
+/** {@link dtypeOf}, and float32 of two numbers. */
+type chosenType<A extends Operand, B extends Operand> = A extends number
+  ? B extends number
+    ? 'float32'
+    : dtypeOf<A, B>
+  : dtypeOf<A, B>;
+
 /** Refuses two plain numbers, which belong to no graph: `add: takes at least one tensor, got two numbers`. */
 type oneTensor<Op extends string, A extends Operand, B extends Operand> = A extends number
   ? B extends number
@@ -129,7 +136,7 @@ export function where<C extends Tensor<Shape, 'bool'>, A extends Operand<Signed>
   condition: C,
   x: A,
   y: B & fits<broadcastShape<'where', shapeOf<A>, shapeOf<B>>> & fits<sameElement<'where', dtypeOf<A, B>, dtypeOf<B, A>>>,
-): Tensor<made<broadcastShape<'where', C['shape'], made<broadcastShape<'where', shapeOf<A>, shapeOf<B>>>>>, dtypeOf<A, B>>;
+): Tensor<made<broadcastShape<'where', C['shape'], made<broadcastShape<'where', shapeOf<A>, shapeOf<B>>>>>, chosenType<A, B>>;
 export function where(condition: AnyTensor, x: Operand, y: Operand): AnyTensor {
   const numbers = typeof x === 'number' && typeof y === 'number';
   const context = contextOf(condition);

@@ -20,7 +20,7 @@ export class DeviceMemory {
     return this.copy('upload', tensor);
   }
 
-  /** A tensor's copy in the processor's memory; one that is there already is itself. */
+  /** A tensor in the processor's memory: a copy of one on the device, one that is there already itself. */
   async download(tensor: Tensor): Promise<Tensor> {
     return tensor.location === 'cpu' ? tensor : this.copy('download', tensor);
   }

@@ -168,11 +168,10 @@ async function load(vectors: Readonly<Record<string, Float32Array>>): Promise<vo
 /** Copies of the state. */
 async function copyState(): Promise<Record<string, Float32Array<ArrayBuffer>>> {
   const copies: Record<string, Float32Array<ArrayBuffer>> = {};
-  // What comes from a device is a copy already.
   for (const [name, tensor] of state) {
-    copies[name] = device
-      ? ((await device.download(tensor)).data as Float32Array<ArrayBuffer>)
-      : (tensor.data as Float32Array).slice();
+    const near = device ? await device.download(tensor) : tensor;
+    const data = near.data as Float32Array<ArrayBuffer>;
+    copies[name] = near === tensor ? data.slice() : data;
   }
   return copies;
 }

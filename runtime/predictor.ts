@@ -10,6 +10,7 @@ import { inputError, readBytes } from './files.ts';
 import type { Manifest, Scores } from './manifest.ts';
 import { argmax } from './metrics.ts';
 import { readOnnxMetadata } from './onnx-metadata.ts';
+import { requireBlock } from './providers.ts';
 import type { TensorData } from './tensor.ts';
 
 /** What a model.onnx says of itself in its metadata. */
@@ -20,6 +21,8 @@ export interface ModelDescription {
   readonly scores: Manifest['scores'];
   /** The target that is a class index, as files of arrays name it; null where the model has none. */
   readonly label: string | null;
+  /** Channels in a block of the blocked kernels that it was built for; 0: it uses none. */
+  readonly block: number;
   readonly preprocessing: Manifest['preprocessing'];
   readonly modelHash: string;
 }
@@ -65,6 +68,7 @@ export function describeModel(bytes: Uint8Array, where: string): ModelDescriptio
     classes: value('classes'),
     scores: value('scores'),
     label: value('label'),
+    block: value('block'),
     preprocessing: value('preprocessing'),
     modelHash: metadata.get('ddrc.modelHash') ?? '',
   };
@@ -85,12 +89,13 @@ export function modelFile(path: string): string {
 /**
  * Opens a model for prediction and evaluation; close it when done.
  * @param path a run folder, a folder that `ddrc build` wrote, or an ONNX file
- * @throws DdrcError FILE_MISSING, FILE_UNREADABLE, ONNX_INVALID, MODEL_FOREIGN, ENGINE_FAILED
+ * @throws DdrcError FILE_MISSING, FILE_UNREADABLE, ONNX_INVALID, MODEL_FOREIGN, MODEL_ELSEWHERE, ENGINE_FAILED
  */
 export async function openModel(path: string, options: EngineOptions = {}): Promise<OpenModel> {
   const file = modelFile(path);
   const bytes = readBytes(file);
   const description = describeModel(bytes, file);
+  await requireBlock(description.block, file);
   const engine = new Engine(options);
   try {
     const { inputs, outputs } = await engine.open(graph, bytes, inferenceSession);

@@ -16,7 +16,7 @@ export const providers: readonly Provider[] = ['cpu', 'cuda', 'webgpu'];
 export interface ProbeResult {
   readonly provider: Provider;
   readonly works: boolean;
-  /** The shortest run of the test graph in ms, null where it does not work. */
+  /** The shortest run of the test graph in ms (of a very slow provider an estimate), null where it does not work. */
   readonly milliseconds: number | null;
   /** Why it does not work, in one clause; empty where it does. */
   readonly reason: string;
@@ -163,4 +163,20 @@ function isBlocked(values: Float32Array, channels: number, block: number): boole
     }
   }
   return true;
+}
+
+/**
+ * Refuses a file that was built for blocked kernels of another block than this processor's, which would read its weights wrongly without a word.
+ * @throws DdrcError MODEL_ELSEWHERE
+ */
+export async function requireBlock(block: number, where: string): Promise<void> {
+  if (block === 0) return;
+  const here = await blockSize();
+  if (block === here) return;
+  throw new DdrcError({
+    code: 'MODEL_ELSEWHERE',
+    message: `${where} was built for a processor whose blocked kernels take ${block} channels at a time, and this one's take ${here || 'none'}`,
+    where,
+    hint: 'build it on this machine, or without --target cpu for every machine',
+  });
 }

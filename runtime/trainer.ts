@@ -19,6 +19,7 @@ import { type EpochFigures, evaluate, figuresOf, type TestFigures, testFiguresOf
 import { appendLine, readLines, writeLines } from './files.ts';
 import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
+import { requireBlock } from './providers.ts';
 import type { RunPaths } from './runfolder.ts';
 import type { Schedule } from './schedule.ts';
 import { engineState, stepScalars } from './step-inputs.ts';
@@ -204,6 +205,7 @@ class Training {
     await checkExamples('the training data', data.train, inputs, classes);
     if (data.val) await checkExamples('the validation data', data.val, inputs, classes);
     if (data.test) await checkExamples('the test data', data.test, inputs, classes);
+    await requireBlock(manifest.block, 'the training graph');
     const evaluated = data.val || data.test;
     if (evaluated) fileOf(manifest, 'eval.onnx');
     for (const name of this.accumulate === 1 ? [this.graph] : [this.graph, 'update.onnx']) {
@@ -298,7 +300,7 @@ class Training {
           }
           this.update('train', this.batch * request.batch + rest * size, this.batches * request.batch);
         },
-        availableParallelism() > (request.threads ?? availableParallelism()),
+        (request.provider ?? 'cpu') !== 'cpu' || availableParallelism() > (request.threads ?? availableParallelism()),
       );
       if (signal?.aborted) return false;
       if (this.batch < this.batches) await this.save();

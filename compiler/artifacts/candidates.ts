@@ -12,6 +12,8 @@ export interface Candidate {
   /** What its measurement is kept under. */
   readonly signature: string;
   readonly op: string;
+  /** A convolution, a matrix product or a gradient of one. */
+  readonly isProduct: boolean;
   /** Scope of the first of them. */
   readonly scope: string;
   /** How many the step has. */
@@ -33,21 +35,23 @@ export function candidates(program: Program, batch: number, target: Target): Can
     const key = signature(node);
     groups.set(key, [...(groups.get(key) ?? []), node]);
   }
+  const situation: Target = { ...target, mode: 'training', tuned: undefined };
   return [...groups].flatMap(([key, [node, ...more]]) => {
-    const rules = fitting(node, target);
+    const rules = fitting(node, situation);
     if (rules.length < 2) return [];
-    const first = choose(node, { ...target, tuned: undefined }).taken!;
+    const first = choose(node, situation).taken!;
     const ordered = [first, ...rules.filter((rule) => rule !== first)];
     const byName = new Map(ordered.map((rule) => [rule.name, rule]));
     const inputs = node.inputs.flatMap(({ type, constant }, i) => (constant ? [] : [{ name: `x${i}`, type }]));
     return {
       signature: key,
       op: node.op.name,
+      isProduct: node.op.properties.products === true,
       scope: node.scope,
       count: more.length + 1,
       lowerings: [...byName.keys()],
       inputs,
-      emit: (name: string) => emitAlone(node, byName.get(name)!, target),
+      emit: (name: string) => emitAlone(node, byName.get(name)!, situation),
     };
   });
 }

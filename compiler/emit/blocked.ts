@@ -26,8 +26,9 @@ export function intoConvolution(e: Emitter, { op, inputs: [a, b] }: Node): strin
     : null;
 }
 
-/** `value` + `other`, where a convolution without a sum makes `value`. */
+/** `value` + `other`, another map, where a convolution without a sum makes `value`. */
 function withSum(e: Emitter, value: Value, other: Value): string | null {
+  if (!e.isBlocked(other) || !sameType(value.type, other.type)) return null;
   return extended(e, value, (conv, shape) => {
     const [x, w, bias = '', sum] = conv.inputs;
     if (sum !== undefined) return null;
@@ -44,7 +45,7 @@ function extended(
   value: Value,
   extend: (conv: OnnxNode, shape: readonly number[] | null) => string | null,
 ): string | null {
-  if (e.uses(value) !== 1) return null;
+  if (!e.isBlocked(value) || e.uses(value) !== 1) return null;
   const last = e.producer(e.blocked(value));
   const isReshaped = last?.op === 'Reshape';
   const conv = isReshaped ? e.producer(last.inputs[0]) : last;

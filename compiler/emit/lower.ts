@@ -20,7 +20,7 @@ export interface Choice {
 }
 
 /**
- * Emits every node of `graph` for `target` by the first of its operator's lowerings that fits. `bind` may give some inputs other names first.
+ * Emits every node of `graph` for `target` by the lowering that {@link choose} takes. `bind` may give some inputs other names first.
  */
 export function lowerGraph(
   graph: Graph,
@@ -49,7 +49,7 @@ export function lowerGraph(
     }
     emitter.scope = node.scope || node.op.name;
     const before = emitter.nodes.length;
-    lowerWith(emitter, node, lowering);
+    const merged = lowerWith(emitter, node, lowering);
     const nodes: string[] = [];
     for (const { name } of emitter.nodes.slice(before)) {
       const origin = owners.get(emitter.originOf(name)) ?? nodes;
@@ -60,7 +60,7 @@ export function lowerGraph(
       scope: node.scope,
       phase: node.phase,
       op: node.op.name,
-      lowering: lowering.name,
+      lowering: merged ? 'in the convolution before it' : lowering.name,
       flops: productFlops(node),
       ...(measured && { measured: signature(node) }),
       others,
@@ -79,8 +79,11 @@ function productFlops({ op, inputs, outputs, attrs }: Node): number {
   );
 }
 
-/** Emits one node by a given lowering; in the blocked layout where its inputs are there and it can. */
-export function lowerWith(emitter: Emitter, node: Graph['nodes'][number], lowering: Lowering): void {
+/**
+ * Emits one node by a given lowering; in the blocked layout where its inputs are there and it can.
+ * @returns whether a convolution took it over
+ */
+export function lowerWith(emitter: Emitter, node: Graph['nodes'][number], lowering: Lowering): boolean {
   const { inputs, outputs, attrs } = node;
   const blocked = runsBlocked(emitter, node);
   const merged = blocked ? intoConvolution(emitter, node) : null;
@@ -92,4 +95,5 @@ export function lowerWith(emitter: Emitter, node: Graph['nodes'][number], loweri
     if (blocked) emitter.setBlocked(outputs[i], name);
     else emitter.setPlanar(outputs[i], name);
   });
+  return merged !== null;
 }

@@ -74,12 +74,13 @@ export function choose(
 ): { readonly taken: Lowering | undefined; readonly measured: boolean; readonly others: readonly Rejection[] } {
   const pays = ({ pays }: Lowering) => pays?.holds(node, target, node.attrs) ?? true;
   const fits = fitting(node, target);
-  const fastest = target.tuned?.get(signature(node));
+  // What was measured are training steps, in which weights come with each run.
+  const fastest = target.mode === 'training' ? target.tuned?.get(signature(node)) : undefined;
   const measured = fits.find(({ name }) => name === fastest);
   const taken = measured ?? fits.find(pays);
   const reasonAgainst = (rule: Lowering): string => {
     if (!fits.includes(rule)) return `needs ${rule.when!.text}`;
-    if (measured) return 'was slower when measured here';
+    if (measured) return 'was not faster when measured here';
     return pays(rule) ? `${taken!.name} is preferred` : `pays with ${rule.pays!.text}`;
   };
   const others = node.op.lower.filter((rule) => rule !== taken);

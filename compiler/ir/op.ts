@@ -55,7 +55,7 @@ export interface OpProperties {
   readonly repeats?: boolean;
   /** Its operations are the multiply-adds of a product (convolution, matrix product): what is counted as MACs. */
   readonly products?: boolean;
-  /** What a convolution right before it can do in its place: add its other input, or take the ReLU of its result. */
+  /** What a convolution right before it can do in its place: add its other input, a map of the same type, or take the ReLU of its result. */
   readonly ofConvolution?: 'sum' | 'Relu';
   /** Constants that leave the other input as it is: [0, 0] for a sum, [null, 1] for a quotient. */
   readonly neutral?: readonly [left: number | null, right: number | null];

@@ -427,14 +427,14 @@ function narrower(node: Node): boolean {
 }
 
 /**
- * The windows of a map [N,C,…] as channels: [N, C·taps, …], channel c·taps + t, by a convolution with one-hot kernels: on the CPU a depthwise one; elsewhere
- * of all maps [N·C,1,…] with the kernels of one, as WebGPU's depthwise kernel is wrong here (see {@link standardConv}).
+ * The windows of a map [N,C,…] as channels: [N, C·taps, …], channel c·taps + t, by a convolution with one-hot kernels: a depthwise one, or where
+ * WebGPU may run it, of all maps [N·C,1,…] with the kernels of one, as WebGPU's depthwise kernel is wrong here (see {@link standardConv}).
  */
 function unfold(e: Emitter, value: Value, x: string, attrs: ConvAttrs, kernel: readonly number[]): string {
   const [, channels, ...map] = value.type.shape as number[];
   const taps = elementCount(kernel);
   if (taps === 1 && attrs.strides.every((s) => s === 1) && attrs.pads.every((p) => p === 0)) return x;
-  const alone = e.target.provider !== 'cpu';
+  const alone = mayRunOnWebgpu(e.target);
   const groups = alone ? 1 : channels;
   const oneHot = zeros([groups * taps, 1, ...kernel]);
   for (let c = 0; c < groups; c++) for (let t = 0; t < taps; t++) oneHot.data[(c * taps + t) * taps + t] = 1;

@@ -15,7 +15,7 @@
  * and Σdy and Σdy·s, for each sample and channel, are all that the gradient sums over the map.
  */
 import { type Emitter, NCHWC } from '../emit/emitter.ts';
-import { type Lowering, needs } from '../emit/lowering.ts';
+import { type Lowering, needs, type Target } from '../emit/lowering.ts';
 import type { Node } from '../ir/graph.ts';
 import { full, type NDArray, ndarray, zeros } from '../ir/ndarray.ts';
 import type { Site } from '../ir/op.ts';
@@ -85,11 +85,11 @@ function emitForward(e: Emitter, shape: Shape, x: readonly string[], { groups, e
 }
 
 /**
- * In the blocked layout, where a channel of a sample is a channel of [1,N·C,H,W]. With k the mean of a channel as a pooling finds it and s = x − k:
+ * In the blocked layout, where a channel of a sample is a channel of [1,N·C,H,W]. With e the mean of a channel as a pooling finds it and s = x − e:
  *
- *   mean of the group = Σ (k + s̄) / members      c = k − that mean      var = Σ (mean of s² + 2c·s̄ + c²) / members
+ *   mean of the group = Σ (e + s̄) / members      o = e − that mean      var = Σ (mean of s² + 2o·s̄ + o²) / members
  *
- * so that nothing cancels, whatever the rounding of k; y = A·s + B is the last pass, which takes a sum and a ReLU behind it.
+ * so that nothing cancels, whatever the rounding of e; y = A·s + B is the last pass, which takes a sum and a ReLU behind it.
  */
 function emitBlocked(e: Emitter, node: Node, [, w, b]: readonly string[], { groups, epsilon }: GroupNormAttrs): string {
   const [x] = node.inputs;
@@ -103,14 +103,14 @@ function emitBlocked(e: Emitter, node: Node, [, w, b]: readonly string[], { grou
   };
   const overGroup = (value: string) => (members === 1 ? value : e.reduce('ReduceMean', value, [2], true));
   const flat = e.reshape(e.blocked(x), [1, rows, ...map]);
-  const k = pooled(flat);
-  const s = affine(flat, e.array(full([rows, 1, 1, 1], 1)), e.node('Neg', [k]));
+  const estimate = pooled(flat);
+  const s = affine(flat, e.array(full([rows, 1, 1, 1], 1)), e.node('Neg', [estimate]));
   const mean = pooled(s);
-  const c = e.node('Sub', [k, overGroup(e.node('Add', [k, mean]))]);
-  const cross = e.node('Mul', [c, e.node('Add', [e.node('Add', [mean, mean]), c])]);
+  const offset = e.node('Sub', [estimate, overGroup(e.node('Add', [estimate, mean]))]);
+  const cross = e.node('Mul', [offset, e.node('Add', [e.node('Add', [mean, mean]), offset])]);
   const variance = overGroup(e.node('Add', [pooled(e.node('Mul', [s, s])), cross]));
   const a = e.node('Mul', [inverseRoot(e, variance, epsilon), e.reshape(w, [1, groups, members])]);
-  const shift = e.node('Add', [e.node('Mul', [a, c]), e.reshape(b, [1, groups, members])]);
+  const shift = e.node('Add', [e.node('Mul', [a, offset]), e.reshape(b, [1, groups, members])]);
   e.setBlocked(node.outputs[0], e.reshape(affine(s, a, shift), [n, channels, ...map]));
   return '';
 }
@@ -244,11 +244,11 @@ function rowLowerings<A extends { epsilon: number }>(
   };
 }
 
+/** A training step needs the moments for the gradient too, which these forms do not give. */
+const inferring = ({ mode }: Target): boolean => mode !== 'training';
 /** ONNX's kernel for a group a channel; WebGPU's sums raw squares. */
-const kernelRuns = (x: TensorType, provider: string): boolean =>
-  x.shape.length > 2 && (provider === 'portable' || provider === 'cpu');
-/** A training step needs the moments for the gradient too. */
-const forInference = needs('an inference graph', (_node, { mode }) => mode === 'inference');
+const kernelRuns = (x: TensorType, target: Target): boolean =>
+  inferring(target) && x.shape.length > 2 && (target.provider === 'portable' || target.provider === 'cpu');
 
 const forwardLowerings = rowLowerings<GroupNormAttrs>(emitForward, (attrs) => attrs);
 const gradientLowerings = rowLowerings<GroupNormAttrs>(emitGradient, (attrs) => attrs);
@@ -267,20 +267,22 @@ export const groupNorm = defineOp<GroupNormAttrs>('groupNorm', {
   lower: [
     {
       name: 'nchwc',
-      when: needs('blocked kernels (CPU), a known shape and channels that their block divides', ({ inputs: [x] }, { block }) => {
-        const { shape } = x.type;
-        return block > 0 && shape.length === 4 && isStatic(shape) && (shape[1] as number) % block === 0;
-      }),
-      pays: forInference,
+      when: needs(
+        'an inference graph, blocked kernels (CPU), a known shape and channels that their block divides',
+        ({ inputs: [x] }, target) => {
+          const { shape } = x.type;
+          const { block } = target;
+          return inferring(target) && block > 0 && shape.length === 4 && isStatic(shape) && (shape[1] as number) % block === 0;
+        },
+      ),
       emit: (e, node, x, attrs) => emitBlocked(e, node, x, attrs),
     },
     {
       name: 'InstanceNormalization',
       when: needs(
-        'a group for each channel, and the CPU',
-        ({ inputs: [x] }, { provider }, { groups }) => groups === x.type.shape[1] && kernelRuns(x.type, provider),
+        'an inference graph, a group for each channel, and the CPU',
+        ({ inputs: [x] }, target, { groups }) => groups === x.type.shape[1] && kernelRuns(x.type, target),
       ),
-      pays: forInference,
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
     forwardLowerings.conv,
@@ -326,8 +328,7 @@ export const instanceNorm = defineOp<InstanceNormAttrs>('instanceNorm', {
   lower: [
     {
       name: 'InstanceNormalization',
-      when: needs('the CPU', ({ inputs: [x] }, { provider }) => kernelRuns(x.type, provider)),
-      pays: forInference,
+      when: needs('an inference graph, and the CPU', ({ inputs: [x] }, target) => kernelRuns(x.type, target)),
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
     },
     instanceLowerings.conv,

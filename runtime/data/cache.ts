@@ -136,7 +136,7 @@ export class PackWriter {
   /**
    * Makes the folder if need be and removes what is left over in it: partial files of processes that are gone, at the latest after a day, packs that were not used for thirty.
    *
-   * @throws what the operating system says
+   * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL where the folder cannot be made, otherwise what the operating system says
    */
   static async open(folder: string, identity: PackIdentity): Promise<PackWriter> {
     makeFolder(folder);

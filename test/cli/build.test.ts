@@ -5,6 +5,7 @@ import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Manifest } from '../../contract/manifest.ts';
 import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { machineBlock } from '../compiler/lowering-check.ts';
 import { checkout, ddrc, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { violations } from './json-schema.ts';
 import { ddrcInOneProcess } from './one-process.ts';
@@ -209,6 +210,7 @@ describe('ddrc build', () => {
     'for %s computes what the portable build does, in forms of its own',
     async (target) => {
       expect(manifestOf(target).target).toBe(target);
+      expect(manifestOf(target).block).toBe(target === 'cpu' ? await machineBlock() : 0);
       const image = new Tensor(
         'float32',
         Float32Array.from({ length: 6144 }, (_, i) => ((i * 37) % 256) / 255),

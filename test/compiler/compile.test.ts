@@ -169,6 +169,7 @@ it('a model that names another number of classes than it gives scores is refused
         'ddrc.classes': '["a","b"]',
         'ddrc.scores': '{"output":"logits","activation":"softmax"}',
         'ddrc.label': '"label"',
+        'ddrc.block': '0',
         'ddrc.preprocessing': '[]',
       },
     }),

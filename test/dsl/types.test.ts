@@ -107,6 +107,10 @@ describe('an operator of real numbers takes no other element types, in the edito
     // @ts-expect-error Type '"int64"' is not assignable to type '"float32"'.
     expect(() => linear(ids, 'b', { units: 8 })).toThrow('linear: takes float32, got int64[N,32]');
   });
+  it('two numbers to choose from are float32', () => {
+    const mask = maker()(['N', 32], 'bool');
+    expect(relu(where(mask, 0, 1)).dtype).toBe('float32');
+  });
   it('truth values are asked for where they are needed', () => {
     // @ts-expect-error Type '"int64"' is not assignable to type '"bool"'.
     expect(() => where(ids, 0, 1)).toThrow('where: takes a bool and two numbers');

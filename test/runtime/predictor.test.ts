@@ -21,6 +21,7 @@ const metadata = {
   'ddrc.classes': '["red","green","blue"]',
   'ddrc.scores': '{"output":"logits","activation":"softmax"}',
   'ddrc.label': '"label"',
+  'ddrc.block': '0',
   'ddrc.preprocessing': '[{"input":"image","layout":"NCHW","size":[3,4,4],"range":[0,1],"resize":"bilinear, whole image"}]',
   'ddrc.modelHash': 'abc',
 };

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { blockSize, chooseProvider, parseDevice, probe } from '../../runtime/providers.ts';
+import { blockSize, chooseProvider, parseDevice, probe, requireBlock } from '../../runtime/providers.ts';
 
 describe('providers', () => {
   it('finds that the processor computes the test graph', async () => {
@@ -39,5 +39,16 @@ describe('providers', () => {
     const flags = process.platform === 'linux' ? (await import('node:fs')).readFileSync('/proc/cpuinfo', 'utf8') : '';
     if (flags.includes('avx512f')) expect(block).toBe(16);
     else if (flags.includes('avx2')) expect(block).toBe(8);
+  });
+});
+
+it('a file built for the blocked kernels of another processor is refused, one for this or for every processor is not', async () => {
+  const here = await blockSize();
+  await requireBlock(0, 'model.onnx');
+  await requireBlock(here, 'model.onnx');
+  const other = here === 16 ? 8 : 16;
+  await expect(requireBlock(other, 'model.onnx')).rejects.toMatchObject({
+    code: 'MODEL_ELSEWHERE',
+    message: `model.onnx was built for a processor whose blocked kernels take ${other} channels at a time, and this one's take ${here || 'none'}`,
   });
 });

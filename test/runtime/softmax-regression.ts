@@ -102,6 +102,7 @@ export const manifest: Manifest = {
   options: {},
   opset: 17,
   target: 'portable',
+  block: 0,
   files: { 'step.onnx': describe(stepInputs, stepOutputs), 'eval.onnx': describe(evalInputs, results) },
   parameters: [
     { name: 'weight', shape: [features, classes], offset: 0 },
