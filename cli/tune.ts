@@ -59,6 +59,8 @@ async function tune(path: string | undefined, flags: TuneFlags): Promise<void> {
   const target = await targetFor('cpu', threads);
   const setting = { target, batch, threads, rounds };
   const all = candidates(program, batch, target);
+  // Minutes of measuring should not end at a folder that takes nothing.
+  keepTuning(threads, target.block, new Map());
   const display = createProgress(process.stderr);
   const alone = new Map<string, Measured>();
   let steps: StepTimes;

@@ -16,6 +16,8 @@ const ranges: Partial<Record<DType, readonly [least: number, greatest: number]>>
  */
 function misfit(value: number, dtype: DType): string | null {
   if (Number.isNaN(value)) return `NaN is not a number of ${dtype}`;
+  if (dtype === 'float32' && Number.isFinite(value) && !Number.isFinite(Math.fround(value)))
+    return `${value} is beyond the largest number of float32`;
   const range = ranges[dtype];
   if (!range) return null;
   if (!Number.isInteger(value)) return `${value} is not a whole number of ${dtype}`;
@@ -29,7 +31,10 @@ function misfit(value: number, dtype: DType): string | null {
 export function requireLiteral(op: string, x: AnyTensor, value: number): void {
   check(op, [x], (types, site) => {
     const sentence = misfit(value, x.dtype);
-    const hint = Number.isNaN(value) ? 'look where the number comes from' : "cast the tensor first: cast(x, 'float32')";
+    const hint =
+      Number.isNaN(value) || x.dtype === 'float32'
+        ? 'look where the number comes from'
+        : "cast the tensor first: cast(x, 'float32')";
     if (sentence) throw shapeError(site, 'DTYPE_MISMATCH', sentence, types, hint);
   });
 }

@@ -50,19 +50,37 @@ export async function evaluate(request: EvaluationRequest): Promise<Evaluation |
     cut(order, batch),
     async (indices) => {
       if (signal?.aborted) return null;
-      const { feeds, labels, size } = await prepareBatch(dataset, inputs, indices);
-      return { running: engine.run(graph, feeds, fetch).then((outputs) => ({ outputs, labels, size })) };
+      const size = indices.length;
+      const { feeds, labels } = await prepareBatch(dataset, inputs, loss ? indices : filled(indices, inputs));
+      return {
+        running: engine
+          .run(graph, feeds, fetch)
+          .then((outputs) => ({ outputs, labels: labels?.subarray(0, size) ?? null, size })),
+      };
     },
     ({ outputs, labels, size }) => {
       if (loss) sum += Number(outputs[loss].data[0]) * size;
-      if (scores) finite &&= (outputs[scores.output].data as Float32Array).every(Number.isFinite);
-      if (confusion) addScores(confusion, labels!, outputs[scores!.output].data as Float32Array);
+      const given = scores && (outputs[scores.output].data as Float32Array).subarray(0, size * scores.classes);
+      if (given) finite &&= given.every(Number.isFinite);
+      if (confusion) addScores(confusion, labels!, given!);
       images += size;
       onBatch?.(images, dataset.size);
     },
   );
   if (signal?.aborted) return null;
   return { images, loss: loss ? sum / images : null, confusion, finite };
+}
+
+/** Where a graph was built for batches of one size, the last one is filled up with its first example again, and what comes of that is dropped. */
+function filled(indices: readonly number[], [input]: readonly SessionPort[]): readonly number[] {
+  const missing = (fixedBatch(input) ?? 0) - indices.length;
+  return missing > 0 ? [...indices, ...Array<number>(missing).fill(indices[0])] : indices;
+}
+
+/** The batch that a graph with this input was built for; null where it takes any. */
+export function fixedBatch(input: SessionPort | undefined): number | null {
+  const batch = input?.shape[0];
+  return typeof batch === 'number' ? batch : null;
 }
 
 /** The figures of an epoch's validation: `loss` always, the others for a model that classifies. */

@@ -5,7 +5,7 @@ import { checkExamples, toPort } from './batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { loadImageFile } from './data/images.ts';
 import { Engine, type EngineOptions, inferenceSession, type SessionPort } from './engine.ts';
-import { type Evaluation, evaluate, namesOf } from './evaluator.ts';
+import { type Evaluation, evaluate, fixedBatch, namesOf } from './evaluator.ts';
 import { inputError, readBytes } from './files.ts';
 import type { Manifest, Scores } from './manifest.ts';
 import { argmax } from './metrics.ts';
@@ -53,7 +53,7 @@ export function describeModel(bytes: Uint8Array, where: string): ModelDescriptio
     });
   const value = (key: string): never => {
     const text = metadata.get(`ddrc.${key}`);
-    if (text === undefined) throw foreign(`${where} was not made by ddrc: it does not say "ddrc.${key}", which ddrc needs`);
+    if (text === undefined) throw foreign(`${where} was made by another version of ddrc: it does not say "ddrc.${key}"`);
     try {
       return JSON.parse(text) as never;
     } catch (cause) {
@@ -170,7 +170,8 @@ export class OpenModel {
   ): Promise<Evaluation | null> {
     const { engine, inputs, scores } = this;
     await checkExamples('the data', dataset, inputs, scores.classes);
-    const result = await evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch, signal, onBatch });
+    const fitting = fixedBatch(inputs[0]) ?? batch;
+    const result = await evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch: fitting, signal, onBatch });
     if (result && !result.finite) throw this.notFinite();
     return result;
   }
@@ -186,8 +187,9 @@ export class OpenModel {
   ): Promise<Prediction[]> {
     const { input, size } = this.image;
     const predictions: Prediction[] = [];
-    for (let at = 0; at < files.length; at += batch) {
-      const some = files.slice(at, at + batch);
+    const count = fixedBatch(this.inputs[0]) ?? batch;
+    for (let at = 0; at < files.length; at += count) {
+      const some = files.slice(at, at + count);
       const loaded = await Promise.allSettled(some.map((file) => loadImageFile(file, size)));
       const good: { file: string; planes: Float32Array }[] = [];
       loaded.forEach((result, i) => {
@@ -212,14 +214,16 @@ export class OpenModel {
     const { classes } = this;
     const count = this.scores.classes;
     const length = 3 * size * size;
-    const data = new Float32Array(images.length * length);
+    // A model for batches of one size gets black images beside the last ones.
+    const rows = fixedBatch(this.inputs[0]) ?? images.length;
+    const data = new Float32Array(rows * length);
     images.forEach(({ planes }, i) => {
       data.set(planes, i * length);
     });
-    const planes: TensorData = { dtype: 'float32', shape: [images.length, 3, size, size], data };
+    const planes: TensorData = { dtype: 'float32', shape: [rows, 3, size, size], data };
     const feeds = { [input]: toPort(planes, this.inputs[0]) };
     const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
-    const values = probabilities.data as Float32Array;
+    const values = (probabilities.data as Float32Array).subarray(0, images.length * count);
     if (!values.every(Number.isFinite)) throw this.notFinite();
     return images.map(({ file }, i) => {
       const row = values.subarray(i * count, (i + 1) * count);

@@ -14,6 +14,8 @@ const cut = join('damaged', 'cut.png');
 /** All predictions, in one process; a process of its own for each would take most of the time. */
 const calls = {
   json: ['built', join('data', 'red', '001.png'), join('data', 'blue'), '--json'],
+  pairs: ['pairs', 'data', '--json'],
+  whole: ['built', 'data', '--json'],
   table: ['built', 'data'],
   skipping: ['built', 'damaged', '--on-bad-image', 'skip', '--json'],
   none: ['built', cut, '--on-bad-image', 'skip', '--json'],
@@ -40,6 +42,8 @@ beforeAll(async () => {
   // The initial weights do: what matters is that the same graph says the same.
   const args = ['build', join(checkout, 'models', 'ddrnet.ts'), '--out', 'built', '--classes', 'blue,red', ...small];
   expect(await ddrc(args, { cwd: folder })).toMatchObject({ code: 0 });
+  const pairs = args.map((arg) => (arg === 'built' ? 'pairs' : arg));
+  expect(await ddrc([...pairs, '--batch', '4', '--target', 'cpu'], { cwd: folder })).toMatchObject({ code: 0 });
   writeFileSync(at('note.onnx'), 'no model');
   const all = [...Object.values(calls), ...refusals.map(([args]) => args)];
   const results = await ddrcInOneProcess(
@@ -66,6 +70,14 @@ describe('ddrc predict', () => {
       expect(probabilities.red).toBeCloseTo(expected[1], 5);
       expect(name).toBe(expected[0] >= expected[1] ? 'blue' : 'red');
     }
+  });
+
+  it('fills the batch of a model that was built for one size: six images by fours', () => {
+    expect(outcomes.pairs).toMatchObject({ code: 0, stderr: '' });
+    const [found, expected]: Prediction[][] = [outcomes.pairs, outcomes.whole].map(({ stdout }) => JSON.parse(stdout));
+    expect(found.map(({ file }) => file)).toEqual(expected.map(({ file }) => file));
+    for (const [i, { probabilities }] of found.entries())
+      for (const [name, value] of Object.entries(probabilities)) expect(value).toBeCloseTo(expected[i].probabilities[name], 5);
   });
 
   it('prints a table', () => {

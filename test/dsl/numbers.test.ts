@@ -32,6 +32,7 @@ function said(dtype: DType, body: (x: Tensor) => unknown, shape: readonly (numbe
 }
 
 it.each<[string, DType, (x: Tensor) => unknown, string]>([
+  ['add(float32, 1e300)', 'float32', (x) => add(x, 1e300), 'add: 1e+300 is beyond the largest number of float32'],
   ['mul(int32, 0.5)', 'int32', (x) => mul(x, 0.5), 'mul: 0.5 is not a whole number of int32'],
   ['mul(0.5, int64)', 'int64', (x) => mul(0.5, x as never), 'mul: 0.5 is not a whole number of int64'],
   ['add(uint8, 300)', 'uint8', (x) => add(x, 300), 'add: 300 is not from 0 to 255, the numbers of uint8'],
