@@ -115,6 +115,7 @@ function plot(
   });
   const middle = (margin.left + width - margin.right) / 2;
   return `<svg xmlns="http://www.w3.org/2000/svg" width="${width}" height="${height}" viewBox="0 0 ${width} ${height}" font-family="sans-serif" font-size="11">
+<title>${yLabel}, over ${xLabel}</title>
 <rect width="${width}" height="${height}" fill="white"/>
 ${ticksY.join('\n')}
 ${drawn.join('\n')}
