@@ -3,6 +3,7 @@ import * as activation from './activation.ts';
 import * as bounds from './bounds.ts';
 import * as comparison from './comparison.ts';
 import * as conv from './conv.ts';
+import * as convWeightGrad from './conv-weight-grad.ts';
 import * as elementwise from './elementwise.ts';
 import * as gather from './gather.ts';
 import * as linear from './linear.ts';
@@ -31,6 +32,7 @@ const families = {
   size,
   elementwise,
   conv,
+  convWeightGrad,
   gather,
   batchNorm,
   groupNorm,
