@@ -6,7 +6,7 @@ import { makeFolder, outputError, partialSuffix, writeFileAtomic } from '../runt
 import { interrupted, onInterrupt } from './interrupt.ts';
 
 /** Every name that `ddrc build` may write; those that a build does not make are removed from its folder, so that they cannot be mistaken for its own. */
-const buildNames = ['model.onnx', 'step.onnx', 'grad.onnx', 'eval.onnx', 'initial.safetensors', 'manifest.json'];
+const buildNames = ['model.onnx', 'step.onnx', 'loop.onnx', 'grad.onnx', 'eval.onnx', 'initial.safetensors', 'manifest.json'];
 
 /**
  * Puts the files of a build into `folder`: first all of them into a temporary folder in it, then, after `check` has accepted that folder, each under

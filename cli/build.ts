@@ -29,6 +29,7 @@ interface BuildFlags extends ModelFlags {
   readonly opset: number;
   readonly target: Target['provider'];
   readonly batch: Dim;
+  readonly loop?: boolean;
   readonly seed: number;
   readonly classes?: string[];
   readonly printIr?: (typeof printable)[number] | true;
@@ -60,6 +61,7 @@ export function add(program: Command): void {
       'portable',
     )
     .option('--batch <n>', 'batch size; N leaves it open', batchSize, 'N')
+    .option('--loop', 'also write loop.onnx: K training steps in one run, with batches [K,N,…]')
     .option('--seed <n>', 'seed of the initial weights', wholeNumber(0), 0)
     .option('--print-ir [graph]', `print the graph of ${printable.join(', ')} (default: model) to stdout`, oneOf(...printable))
     .option('--explain', 'show which ONNX form each operator was written in, and why not in another one')
@@ -76,7 +78,7 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
     throw usageError(`--input uint8 is for images, but ${program.name} takes none`, 'build', 'leave it out');
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights, flags);
   const compiled = compile(program, {
-    artifacts: artifactsOf(program),
+    artifacts: artifactsOf(program, flags),
     target: { ...(await targetFor(flags.target)), opset: flags.opset },
     batch: flags.batch,
     inferenceBatch: flags.batch,
@@ -102,9 +104,11 @@ function batchSize(text: string): Dim {
 }
 
 /** A model without a loss has no training files. */
-function artifactsOf(program: Program): readonly Artifact[] {
+function artifactsOf(program: Program, { loop }: BuildFlags): readonly Artifact[] {
   const { loss, parameters } = program.build({ mode: 'training', batch: 1, loss: true });
-  return loss && parameters.length > 0 ? ['model', 'step', 'grad', 'eval'] : ['model'];
+  if (loss && parameters.length > 0) return ['model', 'step', ...(loop ? (['loop'] as const) : []), 'grad', 'eval'];
+  if (loop) throw usageError(`--loop is for training, and ${program.name} cannot be trained`, 'build', 'leave it out');
+  return ['model'];
 }
 
 function checkClasses(program: Program, classes: readonly string[] | undefined): void {

@@ -1,5 +1,7 @@
 import { availableParallelism } from 'node:os';
-import { type Compiled, compile } from '../compiler/compile.ts';
+import { slotNames } from '../compiler/artifacts/optimizers.ts';
+import { layOut, lengthOf } from '../compiler/artifacts/table.ts';
+import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { NDArray } from '../compiler/ir/ndarray.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
@@ -28,6 +30,8 @@ export interface DeviceRequest {
   readonly target: Target;
   /** Batch of the step, fixed: the fast lowerings need it. Validation takes any. */
   readonly batch: number;
+  /** Whether `loop.onnx` is to be made, too, which takes several steps in one run. */
+  readonly looped?: boolean;
   /** Whether steps are taken on the mean of several batches' gradients: `grad.onnx` and `update.onnx` in place of `step.onnx`. */
   readonly accumulated?: boolean;
   readonly optimizer?: OptimizerSpec;
@@ -41,9 +45,28 @@ export interface DeviceRequest {
 }
 
 /** `step.onnx` and `eval.onnx` for one device and one batch size, and the initial weights. */
-export function compileTraining(program: Program, { classes, accumulated, ...request }: DeviceRequest): Compiled {
-  const artifacts = accumulated ? (['grad', 'update', 'eval'] as const) : (['step', 'eval'] as const);
-  return compile(program, { ...request, artifacts, classes: classes ?? undefined });
+export function compileTraining(program: Program, { classes, looped, accumulated, ...request }: DeviceRequest): Compiled {
+  const stepping: Artifact[] = accumulated ? ['grad', 'update'] : ['step', ...(looped ? (['loop'] as const) : [])];
+  return compile(program, { ...request, artifacts: [...stepping, 'eval'], classes: classes ?? undefined });
+}
+
+/** What `--loop` does, for `--help`. */
+export const loopFlag =
+  'steps in one run of the graph, between which weights need not leave it: same numbers (default: 4 for a large model, else 1)';
+
+/** Bytes of state from which on handing it over costs a notable part of a step on the processor: about 1 ms for each MB. */
+const LARGE_STATE = 16e6;
+
+/**
+ * How many steps a training takes in one run of the graph unless it is told. On the processor a few where there is much state, as progress and Ctrl-C wait for all of
+ * them; on CUDA more, as the state crosses to the device and back; on WebGPU it stays there anyway.
+ */
+export function stepsPerRun(program: Program, provider: Target['provider'], optimizer: OptimizerSpec): number {
+  if (provider === 'cuda') return 16;
+  if (provider !== 'cpu') return 1;
+  const { parameters } = program.build({ mode: 'training', batch: 1, loss: false });
+  const vectors = 1 + slotNames(optimizer).length;
+  return 4 * vectors * lengthOf(layOut(parameters)) < LARGE_STATE ? 1 : 4;
 }
 
 /** The portable `model.onnx` with these weights: what deployment runs. Same weights, same bytes. */

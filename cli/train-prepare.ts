@@ -9,7 +9,7 @@ import { type AugmentationSettings, defaultAugmentation, parseAugmentation } fro
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
 import { partOf } from '../runtime/trainer.ts';
-import { compileTraining, targetFor } from './compile-for-device.ts';
+import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
 import { usageError } from './failure.ts';
@@ -37,6 +37,7 @@ export interface TrainFlags extends ModelFlags {
   readonly augment?: string;
   readonly device?: string;
   readonly threads?: number;
+  readonly loop?: number;
   readonly run?: string;
   readonly resume?: string;
   readonly weights?: string;
@@ -81,6 +82,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const batch = flags.batch ?? training.batch;
   const accumulate = flags.accumulate ?? 1;
   partOf(batch, accumulate);
+  requireOne(flags.loop, accumulate);
   const choice = await chooseProvider(device);
   const settings = {
     modelFile: path === undefined ? null : loaded.file,
@@ -108,6 +110,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     resetHead: flags.resetHead ?? false,
     provider: choice.provider,
     threads: flags.threads ?? availableParallelism(),
+    loop: flags.loop ?? (accumulate > 1 ? 1 : stepsPerRun(program, choice.provider, optimizer ?? training.optimizer)),
   };
   scheduleOf(settings, source.counts.train, flags.schedule === undefined ? shown(loaded.file) : undefined);
   const { compiled, step } = await compileFor(program, settings, choice);
@@ -128,7 +131,9 @@ export async function prepareResumed(before: TrainSettings, folder: string, flag
     throw differs(message, 'bring the data back as they were, or train anew with --weights best.safetensors of the run');
   }
   const choice = await chooseProvider(parseDevice(flags.device ?? before.provider));
-  const settings = { ...before, provider: choice.provider, threads: flags.threads ?? before.threads };
+  const { threads = before.threads, loop = before.loop } = flags;
+  requireOne(loop, before.accumulate);
+  const settings = { ...before, provider: choice.provider, threads, loop };
   const { compiled, step } = await compileFor(program, settings, choice, before.step);
   const comparable = choice.provider === before.provider && step.block === before.step.block;
   if (comparable && step.sha256 !== before.step.sha256) {
@@ -150,6 +155,13 @@ export function scheduleOf(
 ): Schedule {
   const stepsPerEpoch = Math.max(1, Math.floor(examples / batch));
   return createSchedule(parseSchedule(schedule, where), { learningRate, steps: stepsPerEpoch * epochs, stepsPerEpoch }, where);
+}
+
+/** @throws DdrcError USAGE where a run is to take several steps, and a step several runs */
+function requireOne(loop: number | undefined, accumulate: number): void {
+  if (loop === undefined || loop === 1 || accumulate === 1) return;
+  const message = `--loop ${loop} takes several steps in one run, and --accumulate ${accumulate} several runs for one step`;
+  throw usageError(message, 'train', 'leave one of them out');
 }
 
 /** The program with the options that the flags set, and those of `more` that the model has, takes, and the flags do not set. */
@@ -178,10 +190,11 @@ async function compileFor(
 ) {
   const here = await targetFor(provider, settings.threads);
   const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
-  const { batch, accumulate, optimizer, clipNorm, checkpointActivations, seed, classes } = settings;
+  const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, seed, classes } = settings;
   const part = partOf(batch, accumulate);
   const accumulated = accumulate > 1;
-  const request = { target, batch: part, accumulated, optimizer, clipNorm, checkpointActivations, seed, classes };
+  const looped = loop > 1;
+  const request = { target, batch: part, looped, accumulated, optimizer, clipNorm, checkpointActivations, seed, classes };
   const compiled = compileTraining(program, request);
   const names = accumulated ? ['grad.onnx', 'update.onnx'] : ['step.onnx'];
   const measured = names.flatMap((name) => compiled.choices.get(name)!).filter((choice) => choice.measured !== undefined);

@@ -72,6 +72,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       epochs: settings.epochs,
       batch: settings.batch,
       accumulate: settings.accumulate,
+      loop: settings.loop,
       schedule: scheduleOf(settings, examples.size),
       seed: settings.seed,
       augmentation: settings.augmentation,

@@ -44,6 +44,8 @@ export interface TrainSettings {
   readonly resetHead: boolean;
   readonly provider: Provider;
   readonly threads: number;
+  /** Steps in one run of the graph. */
+  readonly loop: number;
   /**
    * What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of `step.onnx`; where the batch is cut into parts,
    * that of the SHA-256 of `grad.onnx` and `update.onnx`.
@@ -102,10 +104,11 @@ function shortest(folder: string, path: string): string {
 }
 
 /** Settings that the first run folders did not have, as they were then. */
-const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations'> = {
+const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop'> = {
   accumulate: 1,
   resetHead: false,
   checkpointActivations: false,
+  loop: 1,
 };
 
 type Check = (value: unknown) => boolean;
@@ -154,6 +157,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   resetHead: oneOf(true, false),
   provider: oneOf(...providers),
   threads: isPositive,
+  loop: isPositive,
   step: isObject,
   'step.block': isCount,
   'step.tuned': isObject,

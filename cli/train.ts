@@ -10,7 +10,7 @@ import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors.ts';
 import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
-import { checkpointFlag } from './compile-for-device.ts';
+import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, oneOf, wholeNumber } from './flags.ts';
@@ -23,7 +23,7 @@ import { configOf, settingsOf, type TrainSettings } from './train-settings.ts';
 import { describeParts } from './training-data.ts';
 
 /** The flags that may stand beside `--resume`: they say where a training runs, not what comes out. */
-const besideResume = new Set(['resume', 'device', 'threads', 'cache', 'json']);
+const besideResume = new Set(['resume', 'device', 'threads', 'loop', 'cache', 'json']);
 
 /** `ddrc train [MODEL]`: trains a model into a run folder. */
 export function add(program: Command): void {
@@ -54,6 +54,7 @@ export function add(program: Command): void {
     .option('--resume <folder>', 'go on with a run that was stopped')
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: auto)')
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
+    .option('--loop <n>', loopFlag, wholeNumber(1))
     .addOption(
       new Option('--on-bad-image <what>', 'stop at an image that cannot be read, or leave it out (default: stop)').argParser(
         oneOf('stop', 'skip'),
@@ -104,7 +105,7 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
     throw usageError(
       `--resume goes on with the settings of the run, so ${what} cannot stand beside it`,
       'train',
-      'only --device, --threads, --cache and --json can; for other settings start a new run, with --weights if need be',
+      'only --device, --threads, --loop, --cache and --json can; for other settings start a new run, with --weights if need be',
     );
   }
   const run = openRun(folder, { lock: true });
@@ -133,7 +134,8 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
     () => {
       if (begun) {
         stop.abort();
-        display.print('stopping after this step; Ctrl-C again stops at once');
+        const { loop } = prepared.settings;
+        display.print(`stopping after ${loop > 1 ? `these ${loop} steps` : 'this step'}; Ctrl-C again stops at once`);
         return;
       }
       display.end();

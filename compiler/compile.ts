@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto';
 import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
-import { type EmittedGraph, emitGraph } from './artifacts/emit-graph.ts';
+import { type EmittedGraph, emitGraph, loopOf } from './artifacts/emit-graph.ts';
 import { checkClasses, checkWeights, type GivenWeights } from './artifacts/given.ts';
 import { emitInference } from './artifacts/inference.ts';
 import { initialWeights } from './artifacts/initial.ts';
@@ -16,8 +16,11 @@ import type { Dim } from './ir/types.ts';
 import { checkpoint } from './passes/checkpoint.ts';
 import { simplify } from './passes/simplify.ts';
 
-/** The files that can be made, by what they do. `ddrc build` writes all but `update`, which is for gradients that a program has accumulated. */
-export type Artifact = 'model' | 'step' | 'grad' | 'update' | 'eval';
+/**
+ * The files that can be made, by what they do. `ddrc build` writes all but `update`, which is for gradients that a program has accumulated, and `loop`, which
+ * takes K steps in one run, so that the state crosses ONNX Runtime's border once for all of them.
+ */
+export type Artifact = 'model' | 'step' | 'loop' | 'grad' | 'update' | 'eval';
 
 export interface CompileRequest {
   /** Which files to make; `model`, `step`, `grad` and `eval` by default. */
@@ -48,7 +51,7 @@ export interface CompileRequest {
 
 export interface Compiled {
   readonly manifest: Manifest;
-  /** Bytes by file name: `model.onnx`, `step.onnx`, `grad.onnx`, `update.onnx`, `eval.onnx`. */
+  /** Bytes by file name: `model.onnx`, `step.onnx`, `loop.onnx`, `grad.onnx`, `update.onnx`, `eval.onnx`. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics before training. */
   readonly initial: ReadonlyMap<string, NDArray>;
@@ -81,6 +84,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   };
   const input = request.input ?? 'float32';
   const preprocessing = preprocessingOf(program, input);
+  const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)));
   const makers: Record<Artifact, () => EmittedGraph> = {
     model: () =>
       emitInference(program, {
@@ -99,7 +103,8 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
           'ddrc.modelHash': modelHash,
         },
       }),
-    step: () => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)),
+    step: emitStep,
+    loop: () => loopOf(emitStep()),
     grad: () => emitTraining(gradientGraph(program, batch)),
     update: () => emitTraining(updateGraph(program, { optimizer, clipNorm })),
     eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
@@ -133,6 +138,15 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     modelHash,
   };
   return { manifest, files, initial, choices };
+}
+
+/** A function that makes its result when it is first asked for. */
+function once<T>(make: () => T): () => T {
+  let made: { readonly result: T } | undefined;
+  return () => {
+    made ??= { result: make() };
+    return made.result;
+  };
 }
 
 function arraysOf(weights: GivenWeights): Map<string, NDArray> {

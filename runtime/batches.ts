@@ -61,7 +61,7 @@ export async function overlap<T, R>(
 }
 
 /** Consecutive runs of `size` entries; what is left at the end is a shorter one, or dropped. */
-export function cut(order: readonly number[], size: number, { dropRest = false } = {}): number[][] {
+export function cut<T>(order: readonly T[], size: number, { dropRest = false } = {}): T[][] {
   const count = dropRest ? Math.floor(order.length / size) : Math.ceil(order.length / size);
   return Array.from({ length: count }, (_, i) => order.slice(i * size, (i + 1) * size));
 }

@@ -1,7 +1,7 @@
 import { seed24 } from '../numeric/random.ts';
 import { tableLength, type Weights } from './checkpoint.ts';
 import { fileOf, type Manifest, portsOf } from './manifest.ts';
-import type { Rate } from './schedule.ts';
+import type { Rate, Schedule } from './schedule.ts';
 import type { TensorData } from './tensor.ts';
 
 /**
@@ -44,5 +44,46 @@ export function stepScalars(
           : { dtype: 'float32', shape: [], data: Float32Array.of(value) },
       ];
     }),
+  );
+}
+
+/**
+ * {@link stepScalars} of consecutive steps, as `loop.onnx` takes them: each of shape [K].
+ * @param first the first of them, counted from 0
+ */
+export function loopScalars(
+  manifest: Manifest,
+  first: number,
+  count: number,
+  schedule: Schedule,
+  seed: number | string,
+): Record<string, TensorData> {
+  const steps = Array.from({ length: count }, (_, i) => stepScalars(manifest, first + i, schedule(first + i), seed));
+  return Object.fromEntries(
+    Object.entries(steps[0]).map(([name, { dtype }]): [string, TensorData] => {
+      const values = steps.map((scalars) => scalars[name].data[0]);
+      return [
+        name,
+        dtype === 'int64'
+          ? { dtype, shape: [count], data: BigInt64Array.from(values as bigint[]) }
+          : { dtype: 'float32', shape: [count], data: Float32Array.from(values as number[]) },
+      ];
+    }),
+  );
+}
+
+/** Batches that lie one behind the other, [K·B,…], as `loop.onnx` takes them: [K,B,…]. The same memory. */
+export function loopBatches(feeds: Readonly<Record<string, TensorData>>, count: number): Record<string, TensorData> {
+  return Object.fromEntries(
+    Object.entries(feeds).map(
+      ([
+        name,
+        {
+          dtype,
+          shape: [all, ...rest],
+          data,
+        },
+      ]) => [name, { dtype, shape: [count, all / count, ...rest], data } as TensorData],
+    ),
   );
 }

@@ -22,7 +22,7 @@ import { argmax } from './metrics.ts';
 import { requireBlock } from './providers.ts';
 import type { RunPaths } from './runfolder.ts';
 import type { Schedule } from './schedule.ts';
-import { engineState, stepScalars } from './step-inputs.ts';
+import { engineState, loopBatches, loopScalars, stepScalars } from './step-inputs.ts';
 import type { TensorData } from './tensor.ts';
 
 /** How far a training is, told after each batch. */
@@ -52,7 +52,7 @@ export interface EpochLine {
 
 export interface TrainRequest {
   readonly manifest: Manifest;
-  /** `step.onnx` (with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`. */
+  /** `step.onnx` (with `loop`, `loop.onnx`; with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics to start from, by name. */
   readonly weights: ReadonlyMap<string, TensorData>;
@@ -66,6 +66,11 @@ export interface TrainRequest {
    * batch. A batch norm normalises over a part, and running statistics follow each part in turn. Evaluation goes by parts, too.
    */
   readonly accumulate?: number;
+  /**
+   * How many steps one run of `loop.onnx` takes, the state crossing ONNX Runtime's border once for all of them; default 1, by `step.onnx`. Not with `accumulate`.
+   * The numbers are the same. Progress, checkpoints and the signal come between runs.
+   */
+  readonly loop?: number;
   readonly schedule: Schedule;
   readonly seed: number | string;
   /** How to vary images in training; null: not at all. */
@@ -144,10 +149,12 @@ export function partOf(batch: number, accumulate: number): number {
 class Training {
   readonly engine: Engine;
   private readonly accumulate: number;
-  /** Examples of one run of {@link graph}. */
+  private readonly loop: number;
+  /** Examples of one run of {@link graph}, or of one step of its loop. */
   private readonly part: number;
-  /** The graph that takes the examples, `step.onnx` or `grad.onnx`, and what the manifest says of it. */
-  private readonly graph: string;
+  /** The graph that takes the examples. */
+  private readonly graph: 'step.onnx' | 'loop.onnx' | 'grad.onnx';
+  /** What the manifest says of a single step of that graph. */
   private readonly stepFile: ManifestFile;
   private readonly scores: Scores | null;
   private readonly expected: ExpectedState;
@@ -161,11 +168,13 @@ class Training {
   private savedAt = performance.now();
 
   constructor(private readonly request: TrainRequest) {
-    const { manifest, data, batch, accumulate = 1, provider, threads, checkpointMinutes = 5 } = request;
+    const { manifest, data, batch, accumulate = 1, loop = 1, provider, threads, checkpointMinutes = 5 } = request;
     this.accumulate = accumulate;
+    this.loop = loop;
     this.part = partOf(batch, accumulate);
-    this.graph = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
-    this.stepFile = fileOf(manifest, this.graph);
+    const single = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
+    this.graph = loop === 1 ? single : 'loop.onnx';
+    this.stepFile = fileOf(manifest, single);
     this.expected = expectedState(manifest);
     this.scores = data.train.labels && scoresOf(manifest, this.stepFile);
     this.batches = Math.floor(data.train.size / batch);
@@ -266,7 +275,7 @@ class Training {
 
   /** Trains from the current batch to the end of the epoch; false where it was stopped. */
   private async trainEpoch(): Promise<boolean> {
-    const { request, stepFile, scores, epoch, accumulate } = this;
+    const { request, stepFile, scores, epoch, accumulate, loop } = this;
     const { data, seed, signal } = request;
     const inputs = portsOf(stepFile.inputs, 'data', 'target');
     const [lossPort] = portsOf(stepFile.outputs, 'loss');
@@ -278,27 +287,27 @@ class Training {
       const first = this.step * accumulate;
       const parts = batches.slice(this.batch).flatMap((batch) => cut(batch, this.part));
       await overlap(
-        parts.map((indices, i) => ({ indices, run: first + i })),
-        async ({ indices, run }) => {
+        cut(parts, loop).map((together, i) => ({ parts: together, run: first + i * loop })),
+        async ({ parts, run }) => {
           // Between steps only, as a checkpoint holds no sum of gradients, and after one at least.
           const pausing = performance.now() > pause && run > first;
           if (run % accumulate === 0 && (signal?.aborted || pausing)) return null;
-          const { feeds, labels, size } = await prepareBatch(data.train, inputs, indices, augmentation);
-          return { running: this.compute(run, feeds, fetch).then((outputs) => ({ outputs, labels, size })) };
+          const { feeds, labels } = await prepareBatch(data.train, inputs, parts.flat(), augmentation);
+          return { running: this.compute(run, parts.length, feeds, fetch).then((outputs) => ({ outputs, labels })) };
         },
-        ({ outputs, labels, size }, { run }) => {
-          const loss = Number(outputs[lossPort.name].data[0]);
-          const step = Math.floor(run / accumulate) + 1;
-          if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${step} (epoch ${epoch})`);
-          this.sums.loss += loss * size;
-          this.sums.images += size;
-          if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
-          const rest = (run + 1) % accumulate;
-          if (rest === 0) {
-            this.step++;
-            this.batch++;
+        ({ outputs, labels }, { parts, run }) => {
+          for (const [i, loss] of (outputs[lossPort.name].data as Float32Array).entries()) {
+            const step = Math.floor((run + i) / accumulate) + 1;
+            if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${step} (epoch ${epoch})`);
+            this.sums.loss += loss * this.part;
+            this.sums.images += this.part;
           }
-          this.update('train', this.batch * request.batch + rest * size, this.batches * request.batch);
+          if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
+          const rest = (run + parts.length) % accumulate;
+          const steps = Math.floor((run + parts.length) / accumulate) - this.step;
+          this.step += steps;
+          this.batch += steps;
+          this.update('train', this.batch * request.batch + rest * this.part, this.batches * request.batch);
         },
         (request.provider ?? 'cpu') !== 'cpu' || availableParallelism() > (request.threads ?? availableParallelism()),
       );
@@ -310,12 +319,17 @@ class Training {
 
   /**
    * Starts one run of the graph that takes the examples, and after the last part of a batch the optimizer, on the mean of the parts' gradients.
-   * @param run counts the runs of the training from 0
+   * @param run counts the batches, or parts of such, of the training from 0
+   * @param count of those that the examples are
    * @returns what the graph gives, when all that was started is done
    */
-  private async compute(run: number, feeds: Record<string, TensorData>, fetch: readonly string[]) {
+  private async compute(run: number, count: number, feeds: Record<string, TensorData>, fetch: readonly string[]) {
     const { engine, accumulate, graph, stepFile } = this;
     const { manifest, schedule, seed } = this.request;
+    if (graph === 'loop.onnx') {
+      const scalars = loopScalars(manifest, run, count, schedule, seed);
+      return engine.step(graph, { ...loopBatches(feeds, count), ...scalars }, fetch);
+    }
     const step = Math.floor(run / accumulate);
     const scalars = (name: string, count: number) => stepScalars(manifest, count, schedule(step), seed, name);
     const fed = { ...feeds, ...scalars(graph, run) };

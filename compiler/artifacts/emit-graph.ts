@@ -1,5 +1,6 @@
 import type { TableEntry } from '../../contract/manifest.ts';
-import { encodeModel, type Port } from '../emit/encode.ts';
+import { encodeModel, type ModelDescription, type Port } from '../emit/encode.ts';
+import { encodeLoop, stacked } from '../emit/loop.ts';
 import { type Choice, lowerGraph } from '../emit/lower.ts';
 import type { Target } from '../emit/lowering.ts';
 import type { Graph } from '../ir/graph.ts';
@@ -13,6 +14,8 @@ export interface EmittedGraph {
   readonly inputs: readonly (Port & { readonly role: string })[];
   readonly outputs: readonly Port[];
   readonly choices: readonly Choice[];
+  /** What the bytes are of, for {@link loopOf}. */
+  readonly model: ModelDescription;
 }
 
 /** Where parameters and statistics lie in the flat vectors that a graph takes; an empty table stands for no such input. */
@@ -50,6 +53,13 @@ export function emitGraph(
   const outputs = [...simple.outputs].map(([name, value]) => ({ name, type: value.type, value: emitter.planar(value) }));
   // What a training step frees is much, and soon; an inference graph keeps little. On a GPU each open shape would be fetched from it.
   const openShapes = graph.mode === 'training' && target.provider === 'cpu';
-  const bytes = encodeModel({ name: graph.name, emitter, inputs, outputs, metadata, openShapes });
-  return { bytes, inputs, outputs: outputs.map(({ name, type }) => ({ name, type })), choices };
+  const model = { name: graph.name, emitter, inputs, outputs, metadata, openShapes };
+  return { bytes: encodeModel(model), inputs, outputs: outputs.map(({ name, type }) => ({ name, type })), choices, model };
+}
+
+/** K steps of a graph that replaces its states, in one graph. All but the states has an axis of K in front. */
+export function loopOf({ inputs, outputs, choices, model }: EmittedGraph): EmittedGraph {
+  const states = new Set(inputs.filter(({ role }) => role === 'state').flatMap(({ name }) => [name, `${name}_out`]));
+  const around = <P extends Port>(port: P) => (states.has(port.name) ? port : stacked(port));
+  return { bytes: encodeLoop({ ...model, states }), inputs: inputs.map(around), outputs: outputs.map(around), choices, model };
 }

@@ -6,7 +6,7 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 type Rules<T> = Readonly<Record<keyof T, (value: never) => string | null>>;
 
-const artifacts: readonly Artifact[] = ['model', 'step', 'grad', 'update', 'eval'];
+const artifacts: readonly Artifact[] = ['model', 'step', 'loop', 'grad', 'update', 'eval'];
 const optimizers: readonly OptimizerSpec['kind'][] = ['sgd', 'adam', 'adamw', 'rmsprop'];
 
 const oneOf = (words: readonly string[]) => (value: unknown) =>

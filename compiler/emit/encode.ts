@@ -33,18 +33,19 @@ export interface ModelDescription {
  * Equal input gives equal bytes.
  */
 export function encodeModel(description: ModelDescription): Uint8Array {
-  const { name, emitter, inputs, outputs, metadata = {} } = description;
-  const ends: OnnxNode[] = outputs.map((output) => ({
-    op: 'Identity',
-    domain: '',
-    name: emitter.unique(`output/${output.name}`),
-    inputs: [output.value],
-    outputs: [output.name],
-    attrs: {},
-  }));
-  const made = [...needed(emitter.nodes, ends), ...ends];
-  const nodes = description.openShapes ? withOpenShapes(made, emitter) : made;
-  const read = new Set(nodes.flatMap((node) => node.inputs));
+  const { emitter, inputs, outputs, metadata = {} } = description;
+  const nodes = orderedNodes(description);
+  const input = inputs.map(encodePort);
+  const output = outputs.map(encodePort);
+  const node = nodes.map(encodeNode);
+  return sealed(
+    encodeProto(description, nodes, { node, input, output, initializer: encodeInitializers(emitter, nodes) }),
+    metadata,
+  );
+}
+
+/** An ONNX ModelProto of the description's name and opset around a GraphProto; `nodes` are all that are in it, for their domains. */
+export function encodeProto({ name, emitter }: ModelDescription, nodes: readonly OnnxNode[], graph: object): Uint8Array {
   const domains = new Set(nodes.map((node) => node.domain));
   const { opset } = emitter.target;
   const model = onnx.ModelProto.create({
@@ -54,15 +55,29 @@ export function encodeModel(description: ModelDescription): Uint8Array {
       { domain: '', version: opset },
       ...[MICROSOFT, NCHWC].filter((domain) => domains.has(domain)).map((domain) => ({ domain, version: 1 })),
     ],
-    graph: {
-      name,
-      node: nodes.map(encodeNode),
-      initializer: [...emitter.initializers].filter(([key]) => read.has(key)).map(([key, array]) => encodeTensor(key, array)),
-      input: inputs.map(encodePort),
-      output: outputs.map(encodePort),
-    },
+    graph: { name, ...graph },
   });
-  return sealed(onnx.ModelProto.encode(model).finish(), metadata);
+  return onnx.ModelProto.encode(model).finish();
+}
+
+/** The nodes of a description in the order in which they are run, up to an Identity for each output. */
+export function orderedNodes({ emitter, outputs, openShapes }: ModelDescription): OnnxNode[] {
+  const ends: OnnxNode[] = outputs.map((output) => ({
+    op: 'Identity',
+    domain: '',
+    name: emitter.unique(`output/${output.name}`),
+    inputs: [output.value],
+    outputs: [output.name],
+    attrs: {},
+  }));
+  const made = [...needed(emitter.nodes, ends), ...ends];
+  return openShapes ? withOpenShapes(made, emitter) : made;
+}
+
+/** The constants that nodes read. */
+export function encodeInitializers(emitter: Emitter, nodes: readonly OnnxNode[]): object[] {
+  const read = new Set(nodes.flatMap((node) => node.inputs));
+  return [...emitter.initializers].filter(([key]) => read.has(key)).map(([key, array]) => encodeTensor(key, array));
 }
 
 /**
@@ -123,7 +138,7 @@ function irVersion(opset: number): number {
   return opset === 24 ? 12 : 13;
 }
 
-function encodeNode(node: OnnxNode): object {
+export function encodeNode(node: OnnxNode): object {
   return {
     opType: node.op,
     domain: node.domain,
@@ -143,7 +158,7 @@ function encodeAttribute(name: string, value: OnnxAttr): object {
   return { name, type: AttributeType.INTS, ints: value };
 }
 
-function encodePort(port: Port): object {
+export function encodePort(port: Port): object {
   return {
     name: port.name,
     type: {
