@@ -15,8 +15,8 @@ export const drawnCounts = { train: 2400, val: 400, test: 600 } as const;
 
 export { drawnClasses };
 
-/** The drawn smears of a part: the same in every run, whatever its seed, so that runs can be compared. */
-export function drawnDataset(part: keyof typeof drawnCounts, ports: ExamplePorts): Dataset {
+/** The drawn smears of a part, or so many of them: the same in every run, whatever its seed, so that runs can be compared. */
+export function drawnDataset(part: keyof typeof drawnCounts, ports: ExamplePorts, count: number = drawnCounts[part]): Dataset {
   const { image, label, size } = imagePorts(ports);
   if (size > largestDrawn) {
     throw new DdrcError({
@@ -25,7 +25,6 @@ export function drawnDataset(part: keyof typeof drawnCounts, ports: ExamplePorts
       hint: 'choose a smaller --size, or give images of your own: --data',
     });
   }
-  const count = drawnCounts[part];
   const { images, labels } = drawnSmears({ count, size, seed: 0, split: part });
   const items = Array.from(labels, (label, i): ListingItem => ({ path: `drawn/${part}/${i}`, label, split: part, group: null }));
   const length = 3 * size * size;

@@ -20,6 +20,8 @@ export interface TrainSettings {
     readonly test: string | null;
     readonly onBadImage: 'stop' | 'skip';
     readonly fingerprint: string;
+    /** A hash of what the images hold; null where the fingerprint covers it, and in the first run folders, which are not held to it. */
+    readonly contents: string | null;
     /** How many examples each part has. */
     readonly examples: Readonly<Record<Part, number>>;
   };
@@ -42,13 +44,14 @@ export interface TrainSettings {
   readonly weights: string | null;
   /** Whether parameters of another shape than in that file take the initialisers' values. */
   readonly resetHead: boolean;
+  readonly engine: 'stock' | 'ort-training';
   readonly provider: Provider;
   readonly threads: number;
   /** Steps in one run of the graph. */
   readonly loop: number;
   /**
-   * What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of `step.onnx`; where the batch is cut into parts,
-   * that of the SHA-256 of `grad.onnx` and `update.onnx`.
+   * What the step was compiled for, with the lowerings that were chosen by a measurement, and the SHA-256 of `step.onnx`; where other files take
+   * its place, that of theirs.
    */
   readonly step: { readonly block: number; readonly tuned: Readonly<Record<string, string>>; readonly sha256: string };
 }
@@ -74,6 +77,7 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
   const given: RunConfig = {
     ...laterSettings,
     ...config,
+    ...(isObject(config.data) && { data: { contents: null, ...(config.data as object) } }),
     ...(isObject(config.step) && { step: { tuned: {}, ...(config.step as object) } }),
   };
   const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(given, path), given))?.[0];
@@ -104,11 +108,12 @@ function shortest(folder: string, path: string): string {
 }
 
 /** Settings that the first run folders did not have, as they were then. */
-const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop'> = {
+const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine'> = {
   accumulate: 1,
   resetHead: false,
   checkpointActivations: false,
   loop: 1,
+  engine: 'stock',
 };
 
 type Check = (value: unknown) => boolean;
@@ -136,6 +141,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   'data.test': orNull(isText),
   'data.onBadImage': oneOf('stop', 'skip'),
   'data.fingerprint': isText,
+  'data.contents': orNull(isText),
   'data.examples': isObject,
   'data.examples.train': isCount,
   'data.examples.val': isCount,
@@ -155,6 +161,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   augmentation: orNull(isObject),
   weights: orNull(isText),
   resetHead: oneOf(true, false),
+  engine: oneOf('stock', 'ort-training'),
   provider: oneOf(...providers),
   threads: isPositive,
   loop: isPositive,

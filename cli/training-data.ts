@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { extname, relative } from 'node:path';
 import { isDdrcError } from '../diagnostics/error.ts';
+import { contentsHash } from '../runtime/data/contents.ts';
 import { type Dataset, imageDataset, openArrays, subset } from '../runtime/data/dataset.ts';
 import { loadImages } from '../runtime/data/images.ts';
 import { readListing } from '../runtime/data/layout.ts';
@@ -55,6 +56,8 @@ export interface DataSource {
   readonly notes: readonly string[];
   /** A hash of what the examples are and how they are divided: a resumed run must find the same. */
   readonly fingerprint: string;
+  /** A hash of what the images hold, see {@link contentsHash}; null for other data, whose fingerprint covers it. */
+  contents(): string | null;
   /** Reads the examples of these parts. */
   load(parts: readonly Part[], request: LoadRequest): Promise<LoadedData>;
 }
@@ -100,6 +103,7 @@ function drawnSource({ val, test }: DataRequest, ports: ExamplePorts): DataSourc
     sources: { train: 'drawn', val: 'drawn', test: 'drawn' },
     notes: [],
     fingerprint: hash(counts),
+    contents: () => null,
     load: async (parts, { onProgress }) => {
       const wanted = parts.filter((part) => counts[part] > 0);
       const total = wanted.reduce((sum, part) => sum + counts[part], 0);
@@ -130,6 +134,7 @@ function imageSource(path: string, request: DataRequest, ports: ExamplePorts): D
     sources: parts.sources,
     notes: [...listing.notes, ...parts.notes],
     fingerprint: fingerprintOf(listing, parts),
+    contents: () => contentsHash([...parts.train, ...parts.val, ...parts.test].map((i) => listing.items[i].path)),
     load: async (wanted, { cache, onBadImage, onProgress }) => {
       const images = await loadImages(listing, {
         size,
@@ -173,6 +178,7 @@ function arraySource(path: string, request: DataRequest, { names, label }: Examp
     sources: { train: said(sources.train), val: said(sources.val), test: said(sources.test) },
     notes: [],
     fingerprint: hash([createHash('sha256').update(readBytes(path)).digest('hex'), parts.train, parts.val, parts.test]),
+    contents: () => null,
     load: async () => ({
       parts: { train: dataset('train'), val: dataset('val'), test: dataset('test') },
       notes: [],

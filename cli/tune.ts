@@ -59,6 +59,12 @@ async function tune(path: string | undefined, flags: TuneFlags): Promise<void> {
   const target = await targetFor('cpu', threads);
   const setting = { target, batch, threads, rounds };
   const all = candidates(program, batch, target);
+  if (all.length === 0) {
+    const result = { batch, threads, file: null, step_ms: null, lowerings: {} };
+    const sentence = `there is nothing to choose for ${program.name}: every operator of its training step has one form only`;
+    process.stdout.write(`${flags.json ? JSON.stringify(result) : sentence}\n`);
+    return;
+  }
   // Minutes of measuring should not end at a folder that takes nothing.
   keepTuning(threads, target.block, new Map());
   const display = createProgress(process.stderr);

@@ -1,8 +1,8 @@
 import { scalar } from '../compiler/ir/ndarray.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { literal } from './literal.ts';
-import { type AnyTensor, apply, contextOf, type DType, located, type Shape, type Tensor, tensor } from './tensor.ts';
-import type { broadcastShape, fits, made, ShapeError, sameElement } from './types/index.ts';
+import { type AnyTensor, apply, contextOf, type Dim, type DType, located, type Shape, type Tensor, tensor } from './tensor.ts';
+import type { broadcastShape, fits, fitsNumber, made, ShapeError, sameElement } from './types/index.ts';
 
 /** A tensor, or a number that becomes a constant of the other operand's element type. */
 export type Operand<D extends DType = DType> = Tensor<Shape, D> | number;
@@ -12,15 +12,14 @@ type Numbers = Exclude<DType, 'bool'>;
 type Signed = Exclude<Numbers, 'uint8'>;
 
 type shapeOf<X extends Operand> = X extends AnyTensor ? X['shape'] : [];
-/** The element type of `A`; of a number, the other operand's. */
-type dtypeOf<A extends Operand, B extends Operand> = A extends AnyTensor ? A['dtype'] : B extends AnyTensor ? B['dtype'] : DType;
-
-/** {@link dtypeOf}, and float32 of two numbers. */
-type chosenType<A extends Operand, B extends Operand> = A extends number
-  ? B extends number
-    ? 'float32'
-    : dtypeOf<A, B>
-  : dtypeOf<A, B>;
+/** {@link shapeOf} `B`; beside another number nothing is known, so that no other mistake follows {@link oneTensor}'s. */
+type shapeBeside<A extends Operand, B extends Operand> = B extends AnyTensor ? B['shape'] : [A] extends [number] ? Dim[] : [];
+/** The element type of `A`; of a number, the other operand's; float32 of two numbers. */
+type dtypeOf<A extends Operand, B extends Operand> = A extends AnyTensor
+  ? A['dtype']
+  : B extends AnyTensor
+    ? B['dtype']
+    : 'float32';
 
 /** Refuses two plain numbers, which belong to no graph: `add: takes at least one tensor, got two numbers`. */
 type oneTensor<Op extends string, A extends Operand, B extends Operand> = A extends number
@@ -35,8 +34,8 @@ export type Binary<Op extends string> = <A extends Operand<Numbers>, B extends O
   b: B &
     fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>> &
     fits<sameElement<Op, dtypeOf<A, B>, dtypeOf<B, A>>> &
-    fits<oneTensor<Op, A, B>>,
-) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>, dtypeOf<A, B>>;
+    fitsNumber<oneTensor<Op, A, B>>,
+) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeBeside<A, B>>>, dtypeOf<A, B>>;
 
 /** A comparison of two operands, element by element, with broadcasting; its results are true or false. */
 export type Comparison<Op extends string, D extends DType = Signed> = <A extends Operand<D>, B extends Operand<D>>(
@@ -44,8 +43,8 @@ export type Comparison<Op extends string, D extends DType = Signed> = <A extends
   b: B &
     fits<broadcastShape<Op, shapeOf<A>, shapeOf<B>>> &
     fits<sameElement<Op, dtypeOf<A, B>, dtypeOf<B, A>>> &
-    fits<oneTensor<Op, A, B>>,
-) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeOf<B>>>, 'bool'>;
+    fitsNumber<oneTensor<Op, A, B>>,
+) => Tensor<made<broadcastShape<Op, shapeOf<A>, shapeBeside<A, B>>>, 'bool'>;
 
 /** An element-wise operator of one tensor with elements of one of the types `D`. */
 export type Unary<D extends DType = 'float32'> = <X extends Tensor<Shape, D>>(x: X) => Tensor<X['shape'], X['dtype']>;
@@ -136,7 +135,7 @@ export function where<C extends Tensor<Shape, 'bool'>, A extends Operand<Signed>
   condition: C,
   x: A,
   y: B & fits<broadcastShape<'where', shapeOf<A>, shapeOf<B>>> & fits<sameElement<'where', dtypeOf<A, B>, dtypeOf<B, A>>>,
-): Tensor<made<broadcastShape<'where', C['shape'], made<broadcastShape<'where', shapeOf<A>, shapeOf<B>>>>>, chosenType<A, B>>;
+): Tensor<made<broadcastShape<'where', C['shape'], made<broadcastShape<'where', shapeOf<A>, shapeOf<B>>>>>, dtypeOf<A, B>>;
 export function where(condition: AnyTensor, x: Operand, y: Operand): AnyTensor {
   const numbers = typeof x === 'number' && typeof y === 'number';
   const context = contextOf(condition);

@@ -60,6 +60,14 @@ export function emitGraph(
 /** K steps of a graph that replaces its states, in one graph. All but the states has an axis of K in front. */
 export function loopOf({ inputs, outputs, choices, model }: EmittedGraph): EmittedGraph {
   const states = new Set(inputs.filter(({ role }) => role === 'state').flatMap(({ name }) => [name, `${name}_out`]));
-  const around = <P extends Port>(port: P) => (states.has(port.name) ? port : stacked(port));
-  return { bytes: encodeLoop({ ...model, states }), inputs: inputs.map(around), outputs: outputs.map(around), choices, model };
+  // Another name where the batch has this one: they are different sizes.
+  const steps = inputs.some(({ type }) => type.shape.includes('K')) ? 'STEPS' : 'K';
+  const around = <P extends Port>(port: P) => (states.has(port.name) ? port : stacked(port, steps));
+  return {
+    bytes: encodeLoop({ ...model, states, steps }),
+    inputs: inputs.map(around),
+    outputs: outputs.map(around),
+    choices,
+    model,
+  };
 }

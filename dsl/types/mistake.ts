@@ -49,6 +49,14 @@ interface Outcome<Answer> {
   refused: Answer extends ShapeError<infer Sentence, boolean> ? Sentence : never;
 }
 
+/** {@link fits} for an argument that may be a number: the sentence itself, a text, would leave nothing of a number but `never`. */
+export type fitsNumber<Answer> = NumberOutcome<Answer>[outcome<settled<certain<Answer>>>];
+
+interface NumberOutcome<Answer> {
+  accepted: unknown;
+  refused: Answer extends Mistake ? Answer : never;
+}
+
 /*
  * TypeScript judges an argument for `Outcome[key]` by the constraint of a key that it cannot decide yet. Constraints leave `any` branches of
  * conditional types out: that of `certain` is 'accepted', and so is the key's. Once the answer is known, `any` takes both ways in `settled`,

@@ -9,27 +9,34 @@ import { checkout } from './ddrc.ts';
 const folder = mkdtempSync(join(tmpdir(), 'ddrc-interrupt-'));
 afterAll(() => rmSync(folder, { recursive: true, force: true }));
 
-describe.skipIf(process.platform === 'win32')('Ctrl-C (skipped on Windows: a process cannot be sent it there)', () => {
-  it('twice ends a process at once by the signal, while a thread of it is busy', async () => {
-    const program = join(folder, 'busy.mjs');
-    writeFileSync(
-      program,
-      `import { Worker } from 'node:worker_threads';
+describe.skipIf(process.platform === 'win32')('a signal (skipped on Windows: a process cannot be sent one there)', () => {
+  it.each([
+    ['SIGINT', 130],
+    ['SIGTERM', 143],
+  ] as const)(
+    '%s stands for exit code %i, and twice ends a process at once by the signal, while a thread of it is busy',
+    async (asked, code) => {
+      const program = join(folder, 'busy.mjs');
+      writeFileSync(
+        program,
+        `import { Worker } from 'node:worker_threads';
        import { onInterrupt } from ${JSON.stringify(pathToFileURL(join(checkout, 'dist/cli/interrupt.js')).href)};
        import { writeSync } from 'node:fs';
-       onInterrupt(() => writeSync(1, 'first '), () => writeSync(1, 'second '));
+       onInterrupt((code) => writeSync(1, 'first ' + code + ' '), () => writeSync(1, 'second '));
        new Worker('const end = Date.now() + 20000; while (Date.now() < end);', { eval: true });
        setInterval(() => {}, 1000);
        writeSync(1, 'ready ');`,
-    );
-    const child = spawn(process.execPath, [program]);
-    let stdout = '';
-    child.stdout.on('data', (text) => {
-      stdout += text;
-      if (stdout === 'ready ') child.kill('SIGINT');
-      if (stdout === 'ready first ') setTimeout(() => child.kill('SIGINT'), 900);
-    });
-    const signal = await new Promise((resolve) => child.on('close', (_code, signal) => resolve(signal)));
-    expect([stdout, signal]).toEqual(['ready first second ', 'SIGINT']);
-  }, 15_000);
+      );
+      const child = spawn(process.execPath, [program]);
+      let stdout = '';
+      child.stdout.on('data', (text) => {
+        stdout += text;
+        if (stdout === 'ready ') child.kill(asked);
+        if (stdout === `ready first ${code} `) setTimeout(() => child.kill(asked), 900);
+      });
+      const signal = await new Promise((resolve) => child.on('close', (_code, signal) => resolve(signal)));
+      expect([stdout, signal]).toEqual([`ready first ${code} second `, asked]);
+    },
+    15_000,
+  );
 });

@@ -1,4 +1,4 @@
-import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
@@ -31,6 +31,9 @@ beforeAll(async () => {
   cpSync(join(checkout, 'models', 'ddrnet.ts'), model);
   await pictureFolder(at('data'), { split: 'TRAIN', each: 24 });
   await pictureFolder(at('data'), { split: 'TEST', each: 4 });
+  cpSync(at('data'), at('copy'), { recursive: true });
+  cpSync(at('data'), at('changed'), { recursive: true });
+  cpSync(at('data', 'TRAIN', 'red', '001.png'), at('changed', 'TRAIN', 'red', '000.png'));
   expect(await ddrc([...start, '--run', 'whole'], { cwd: folder })).toMatchObject({ code: 0 });
 });
 
@@ -60,11 +63,26 @@ describe('a run that is stopped and resumed', () => {
 
   it('ends as one that was not after SIGTERM while nothing has been saved but the start', async () => {
     const { code } = await interrupted([...start, '--run', 'early'], [[/^run +early/m, 'SIGTERM']], folder);
-    expect(code).toBe(130);
+    expect(code).toBe(143);
     // Stopped while it read the images: nothing is left. Stopped later: it goes on.
     const again = existsSync(at('early')) ? ['train', '--resume', 'early', '--cache', 'none'] : [...start, '--run', 'early'];
     expect(await ddrc(again, { cwd: folder })).toMatchObject({ code: 0 });
     expect(remains('early')).toEqual(remains('whole'));
+  });
+
+  it('goes on with a copy of its data; a run of before contents were looked at, with changed ones too', async () => {
+    const path = (run: string, path: string, more: object) => {
+      cpSync(at('base'), at(run), { recursive: true });
+      const config = JSON.parse(readFileSync(at(run, 'config.json'), 'utf8'));
+      writeFileSync(at(run, 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path, ...more } }));
+      return ['train', '--resume', run, '--cache', 'none'];
+    };
+    expect(statSync(at('copy', 'TRAIN', 'red', '000.png')).mtimeMs).not.toBe(
+      statSync(at('data', 'TRAIN', 'red', '000.png')).mtimeMs,
+    );
+    const calls = [path('copied', '../copy', {}), path('old', '../changed', { contents: undefined })];
+    for (const outcome of await ddrcInOneProcess(calls, folder)) expect(outcome).toMatchObject({ code: 0 });
+    expect(remains('copied')).toEqual(remains('whole'));
   });
 
   it('says so where it is complete, and changes nothing', async () => {
@@ -103,6 +121,19 @@ describe('a run cannot be resumed', () => {
       (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), path: '../more' } })),
       'RESUME_DIFFERS',
       /the data are not those that the run was started with/,
+    ],
+    'with a picture of other content under its name': [
+      (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), path: '../changed' } })),
+      'RESUME_DIFFERS',
+      /the data are not those that the run was started with: images of .*changed have other contents now/,
+    ],
+    'from weights that are gone, before its first checkpoint': [
+      (run) => {
+        for (const name of ['last.safetensors', 'best.safetensors', 'metrics.jsonl']) rmSync(at(run, name));
+        configure(run, (config) => ({ ...config, weights: '../gone.safetensors' }));
+      },
+      'FILE_MISSING',
+      /gone\.safetensors does not exist, and the run has no checkpoint yet: [\s\S]*hint: bring the file back, or start a new run$/m,
     ],
     'from a checkpoint with a flipped bit': [
       (run) => change(run, 'last.safetensors', (bytes) => bytes.map((byte, i) => byte ^ (i === bytes.length - 1000 ? 4 : 0))),

@@ -65,6 +65,18 @@ const refusals: Record<string, [args: string[], code: 1 | 2, name: string, sente
     'DATA_SHAPE',
     'does not take just one square colour image',
   ],
+  'a model without a loss, whatever is wrong with its data': [
+    ['lossless.ts', '--data', 'nowhere', '--run', 'never'],
+    1,
+    'MODEL_INVALID',
+    'small: has no loss, so it cannot be trained',
+  ],
+  'a model without a loss and no data': [
+    ['lossless.ts', '--run', 'never'],
+    1,
+    'MODEL_INVALID',
+    'small: has no loss, so it cannot be trained',
+  ],
   'a model file that is not there': [['ddrnt.ts', ...always], 1, 'FILE_MISSING', 'there is no model file ddrnt.ts'],
   'an unknown option': [[ddrnet, ...data, '--option', 'chanels=8'], 1, 'OPTION_UNKNOWN', 'did you mean "channels"?'],
   'an option out of range': [
@@ -195,6 +207,7 @@ async function makeMaterial() {
     .replace(/ {2}loss: .*/, '  loss: ({ out }, { y }) => meanSquaredError(out, y),')
     .replace('softmaxCrossEntropy', 'meanSquaredError');
   writeFileSync(at('line.ts'), line);
+  writeFileSync(at('lossless.ts'), smallModel.replace(/ {2}loss: .*/, ''));
   mkdirSync(at('empty'));
   await pictureFolder(at('single'), { classes: ['red'], each: 2 });
   await pictureFolder(at('hollow'), { each: 2 });

@@ -1,4 +1,4 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
@@ -60,5 +60,28 @@ describe('ddrc tune', () => {
     const again = await ddrc(['tune', model, ...sizes, '--rounds', '1'], { cwd: folder, env });
     expect([again.code, again.stdout.includes(`kept in ${file}; remove it to go back to the rules`)]).toEqual([0, true]);
     expect(Object.keys(JSON.parse(readFileSync(file, 'utf8')).lowerings).length).toBeGreaterThan(5);
+  });
+
+  it('says so in a sentence where a model leaves nothing to choose, and keeps nothing', async () => {
+    const scale = `import { array, constant, defineModel, meanSquaredError, mul, parameter } from 'ddrc';
+
+export default defineModel({
+  name: 'scale',
+  options: {},
+  inputs: () => ({ x: array([8]) }),
+  targets: () => ({ y: array([8]) }),
+  forward: ({ x }) => ({ scaled: mul(x, parameter(x, 'scale', [8], constant(1))) }),
+  loss: ({ scaled }, { y }) => meanSquaredError(scaled, y),
+});
+`;
+    writeFileSync(join(folder, 'scale.ts'), scale);
+    const empty = { XDG_CACHE_HOME: join(folder, 'none') };
+    const [text, json] = await Promise.all(
+      [[], ['--json']].map((more) => ddrc(['tune', 'scale.ts', '--batch', '2', ...more], { cwd: folder, env: empty })),
+    );
+    const sentence = 'there is nothing to choose for scale: every operator of its training step has one form only\n';
+    expect(text).toEqual({ code: 0, stdout: sentence, stderr: '' });
+    expect(JSON.parse(json.stdout)).toMatchObject({ batch: 2, file: null, step_ms: null, lowerings: {} });
+    expect(existsSync(empty.XDG_CACHE_HOME)).toBe(false);
   });
 });

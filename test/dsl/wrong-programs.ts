@@ -68,6 +68,14 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => add(map, make(['N', 32, 56, 56], 'int64')),
     // @ts-expect-error equal: int64 and bool are different element types
     () => equal(make(['N'], 'int64'), make(['N'], 'bool')),
+    // @ts-expect-error add: takes at least one tensor, got two numbers
+    () => add(1, 2),
+    // @ts-expect-error add: takes at least one tensor, got two numbers
+    () => conv2d(add(1, 2), 't', { filters: 8, kernel: 3 }),
+    // @ts-expect-error mul: takes at least one tensor, got two numbers
+    () => relu(add(map, mul(2, 3))),
+    // @ts-expect-error equal: takes at least one tensor, got two numbers
+    () => where(equal(1, 2), map, map),
     // @ts-expect-error where: int32 and float32 are different element types
     () => where(make(['N', 32], 'bool'), make([32], 'int32'), flat),
     // @ts-expect-error conv: kernel 7x7 does not fit the padded input 4x4

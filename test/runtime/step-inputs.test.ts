@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Manifest, ManifestPort } from '../../contract/manifest.ts';
 import { seed24 } from '../../numeric/random.ts';
-import { engineState, stepScalars } from '../../runtime/step-inputs.ts';
+import { engineState, loopBatches, loopScalars, stepScalars } from '../../runtime/step-inputs.ts';
 import { manifest } from './softmax-regression.ts';
 
 const port = (name: string, dtype: ManifestPort['dtype'] = 'float32'): ManifestPort => ({
@@ -65,5 +65,43 @@ describe('engineState', () => {
 
   it('has no statistics where the model has none', () => {
     expect(engineState({ ...manifest, slots: [] }, { parameters, statistics: new Float32Array(0) })).toEqual({ parameters });
+  });
+});
+
+describe('what loop.onnx is fed with', () => {
+  const adam = taking(
+    { kind: 'adam', beta1: 0.75, beta2: 0.999 },
+    ...[port('learning_rate'), port('beta1'), port('step', 'int64'), port('seed', 'int64')],
+  );
+
+  it('is the scalars of each step in turn, from the first on', () => {
+    const schedule = (step: number) => ({ learningRate: step / 8, ...(step === 6 && { beta1: 0.5 }) });
+    expect(loopScalars(adam, 5, 3, schedule, 7)).toEqual({
+      learning_rate: { dtype: 'float32', shape: [3], data: Float32Array.of(0.625, 0.75, 0.875) },
+      beta1: { dtype: 'float32', shape: [3], data: Float32Array.of(0.75, 0.5, 0.75) },
+      step: { dtype: 'int64', shape: [3], data: BigInt64Array.of(5n, 6n, 7n) },
+      seed: { dtype: 'int64', shape: [3], data: BigInt64Array.from([5, 6, 7], (step) => BigInt(seed24(7, step))) },
+    });
+  });
+
+  it('has an axis of one step, too', () => {
+    const { step, seed } = loopScalars(adam, 41, 1, () => ({ learningRate: 1 }), 'words');
+    expect(step).toEqual({ dtype: 'int64', shape: [1], data: BigInt64Array.of(41n) });
+    expect(seed).toEqual({ dtype: 'int64', shape: [1], data: BigInt64Array.of(BigInt(seed24('words', 41))) });
+  });
+
+  it('is the batches that lie one behind the other, in the same memory', () => {
+    const x = { dtype: 'float32', shape: [6, 2, 5], data: Float32Array.from({ length: 60 }, (_, i) => i) } as const;
+    const label = { dtype: 'int64', shape: [6], data: BigInt64Array.of(0n, 1n, 2n, 3n, 4n, 5n) } as const;
+    const feeds = { x: { ...x, shape: [...x.shape] }, label: { ...label, shape: [...label.shape] } };
+    const batches = loopBatches(feeds, 3);
+    expect([batches.x.shape, batches.label.shape]).toEqual([
+      [3, 2, 2, 5],
+      [3, 2],
+    ]);
+    expect([batches.x.dtype, batches.label.dtype]).toEqual(['float32', 'int64']);
+    expect(batches.x.data).toBe(x.data);
+    expect(batches.label.data).toBe(label.data);
+    expect(loopBatches(feeds, 1).x.shape).toEqual([1, 6, 2, 5]);
   });
 });
