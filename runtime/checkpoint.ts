@@ -161,6 +161,7 @@ export interface Start extends Pick<Weights, 'parameters' | 'statistics'> {
 /**
  * Reads the parameters and statistics that another training left, to start from; like {@link loadWeights}, but with a head of another size in place of the
  * file's where that is asked for.
+ * Parameters and statistics in float64, as numpy has them, are rounded to float32.
  * @param anew values for the parameters that the file has in another shape, by name; null: such are an error. Moments and the step are then not looked at
  * @throws DdrcError those of {@link loadWeights}; CHECKPOINT_MODEL also where more than half of the parameters, counted by name, have another shape
  */
@@ -169,7 +170,8 @@ export function loadStart(
   expected: Pick<ExpectedState, 'parameters' | 'statistics'>,
   anew: ReadonlyMap<string, TensorData> | null,
 ): Start {
-  const file = readVerified(path);
+  const read = readVerified(path);
+  const file = { ...read, tensors: inFloat32(read.tensors, path) };
   const reset = differentShapes(expected.parameters, file.tensors);
   const isHead = reset.length > 0 && 2 * reset.length <= expected.parameters.length;
   if (anew === null || reset.length === 0)
@@ -190,6 +192,23 @@ export function loadStart(
     ...[...anew].filter(([name]) => replaced.has(name)),
   ]);
   return { ...checkedWeights(path, { ...file, tensors }, expected), reset };
+}
+
+/** The tensors, float64 ones rounded. */
+function inFloat32(tensors: ReadonlyMap<string, TensorData>, path: string): Map<string, TensorData> {
+  const rounded = ([name, tensor]: [string, TensorData]): [string, TensorData] => {
+    if (!(tensor.data instanceof Float64Array)) return [name, tensor];
+    const data = Float32Array.from(tensor.data);
+    const index = tensor.data.findIndex((value, i) => Number.isFinite(value) && !Number.isFinite(data[i]));
+    if (index < 0) return [name, { dtype: 'float32', shape: tensor.shape, data }];
+    throw new DdrcError({
+      code: 'CHECKPOINT_NOT_FINITE',
+      message: `${name} does not fit into float32: element ${index} is ${tensor.data[index]}`,
+      where: `${path}, tensor '${name}'`,
+      hint: 'numbers up to 3.4e38 fit',
+    });
+  };
+  return new Map([...tensors].map(rounded));
 }
 
 function differentShapes(table: readonly TableEntry[], tensors: ReadonlyMap<string, TensorData>): Reset[] {
@@ -222,8 +241,12 @@ function placeChecksum(bytes: Uint8Array, checksum: string): boolean {
   return true;
 }
 
-function readVerified(path: string): Safetensors {
-  const bytes = readBytes(path);
+/**
+ * Reads a safetensors file. One that ddrc wrote as a checkpoint has a checksum, which is checked.
+ * @param bytes the file's content, where it has been read; the checksum in it is overwritten
+ * @throws DdrcError CHECKPOINT_INVALID (another version), CHECKPOINT_DAMAGED, and those of {@link readBytes} and {@link parseSafetensors}
+ */
+export function readVerified(path: string, bytes = readBytes(path)): Safetensors {
   const file = parseSafetensors(bytes, path);
   const { metadata } = file;
   const hasChecksum = metadata.sha256 !== undefined;

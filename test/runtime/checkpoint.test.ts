@@ -8,6 +8,7 @@ import { DdrcError } from '../../diagnostics/error.ts';
 import {
   type Checkpoint,
   loadCheckpoint,
+  loadStart,
   loadWeights,
   packState,
   saveCheckpoint,
@@ -198,6 +199,33 @@ describe('checkpoint', () => {
     tensors.set('m:scale', { dtype: 'float32', shape: [], data: Float32Array.of(1) });
     writeFileSync(path, serializeSafetensors(tensors));
     expect(failure(() => loadWeights(path, tables)).message).toContain('missing: m:a.weight, m:a.bias');
+  });
+});
+
+describe('a file to start from', () => {
+  const path = join(folder, 'double');
+  const start = (change: Record<string, number[]> = {}) => {
+    const values = { 'a.weight': [0.1, 0.2, 0.3, 1 / 3, -1e-50, 3.4e38], 'a.bias': [1, 2], scale: [4], ...change };
+    const tensors = [...parameters, ...statistics].map(({ name, shape }): [string, TensorData] => [
+      name,
+      { dtype: 'float64', shape, data: Float64Array.from(values[name as keyof typeof values] ?? [5, 6]) },
+    ]);
+    writeFileSync(path, serializeSafetensors(new Map(tensors)));
+    return loadStart(path, tables, null);
+  };
+
+  it('may be in float64: rounded to float32', () => {
+    const rounded = Float32Array.of(0.1, 0.2, 0.3, 1 / 3, -0, 3.4e38, 1, 2, 4);
+    expect(start()).toEqual({ parameters: rounded, statistics: Float32Array.of(5, 6), reset: [] });
+  });
+
+  it('is refused where float64 is not finite, or not in float32', () => {
+    expect(failure(() => start({ 'a.bias': [0, -3.5e38] }))).toMatchObject({
+      code: 'CHECKPOINT_NOT_FINITE',
+      message: 'a.bias does not fit into float32: element 1 is -3.5e+38',
+      where: `${path}, tensor 'a.bias'`,
+    });
+    expect(failure(() => start({ scale: [Number.NaN] })).message).toBe('scale is not finite: element 0 is NaN');
   });
 });
 
