@@ -3,10 +3,22 @@ import { existsSync, renameSync, rmdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
 import { makeFolder, outputError, partialSuffix, writeFileAtomic } from '../runtime/files.ts';
-import { interrupted, onInterrupt } from './interrupt.ts';
+import { onInterrupt } from './interrupt.ts';
 
 /** Every name that `ddrc build` may write; those that a build does not make are removed from its folder, so that they cannot be mistaken for its own. */
-const buildNames = ['model.onnx', 'step.onnx', 'loop.onnx', 'grad.onnx', 'eval.onnx', 'initial.safetensors', 'manifest.json'];
+const buildNames = [
+  'model.onnx',
+  'step.onnx',
+  'loop.onnx',
+  'grad.onnx',
+  'eval.onnx',
+  'initial.safetensors',
+  'training_model.onnx',
+  'eval_model.onnx',
+  'optimizer_model.onnx',
+  'checkpoint',
+  'manifest.json',
+];
 
 /**
  * Puts the files of a build into `folder`: first all of them into a temporary folder in it, then, after `check` has accepted that folder, each under
@@ -33,9 +45,9 @@ export async function placeBuild(
     rmSync(temporary, { recursive: true, force: true });
     if (isNew) removeEmpty(folder);
   };
-  const giveBack = onInterrupt(() => {
+  const giveBack = onInterrupt((exitCode) => {
     clear();
-    process.exit(interrupted);
+    process.exit(exitCode);
   });
   try {
     makeFolder(temporary);

@@ -3,7 +3,7 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { initialWeights } from '../compiler/artifacts/initial.ts';
 import { layOut } from '../compiler/artifacts/table.ts';
-import { type Artifact, type Compiled, compile } from '../compiler/compile.ts';
+import { type Compiled, compile } from '../compiler/compile.ts';
 import { newestOpset, portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Dim } from '../compiler/ir/types.ts';
@@ -11,6 +11,7 @@ import type { Manifest } from '../contract/manifest.ts';
 import { loadStart } from '../runtime/checkpoint.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
 import type { TensorData } from '../runtime/tensor.ts';
+import { type ArtifactFlags, addArtifactFlags, artifactRequest, checkpointFile } from './build-artifacts.ts';
 import { placeBuild } from './build-files.ts';
 import { asTensors, namedTensors, resetLines, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
@@ -18,10 +19,10 @@ import { usageError } from './failure.ts';
 import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
 import { graphText, lowerings, printable } from './graph-text.ts';
 import { bytes, duration } from './quantity.ts';
-import { checkSessions } from './session-check.ts';
+import { checkable, checkSessions } from './session-check.ts';
 import { textTable } from './text-table.ts';
 
-interface BuildFlags extends ModelFlags {
+interface BuildFlags extends ModelFlags, ArtifactFlags {
   readonly out: string;
   readonly weights?: string;
   readonly resetHead?: boolean;
@@ -29,7 +30,6 @@ interface BuildFlags extends ModelFlags {
   readonly opset: number;
   readonly target: Target['provider'];
   readonly batch: Dim;
-  readonly loop?: boolean;
   readonly seed: number;
   readonly classes?: string[];
   readonly printIr?: (typeof printable)[number] | true;
@@ -43,7 +43,7 @@ export function add(program: Command): void {
     .description('compile a model to ONNX: inference (model), training (step, grad, eval), initial weights and manifest.json')
     .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
     .requiredOption('--out <folder>', 'where the files go; the folder is made if need be');
-  addModelFlags(command)
+  addArtifactFlags(addModelFlags(command))
     .option('--weights <file>', 'safetensors file of parameters in place of the initialisers')
     .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')
     .option('--classes <a,b,c>', "names of the classes; sets the model's option classes to their number", list)
@@ -61,7 +61,6 @@ export function add(program: Command): void {
       'portable',
     )
     .option('--batch <n>', 'batch size; N leaves it open', batchSize, 'N')
-    .option('--loop', 'also write loop.onnx: K training steps in one run, with batches [K,N,…]')
     .option('--seed <n>', 'seed of the initial weights', wholeNumber(0), 0)
     .option('--print-ir [graph]', `print the graph of ${printable.join(', ')} (default: model) to stdout`, oneOf(...printable))
     .option('--explain', 'show which ONNX form each operator was written in, and why not in another one')
@@ -78,7 +77,7 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
     throw usageError(`--input uint8 is for images, but ${program.name} takes none`, 'build', 'leave it out');
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights, flags);
   const compiled = compile(program, {
-    artifacts: artifactsOf(program, flags),
+    ...artifactRequest(program, flags),
     target: { ...(await targetFor(flags.target)), opset: flags.opset },
     batch: flags.batch,
     inferenceBatch: flags.batch,
@@ -87,9 +86,9 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
     classes: flags.classes,
     input: flags.input,
   });
-  const files = filesOf(compiled, weights ?? asTensors(compiled.initial));
+  const files = filesOf(compiled, program, weights ?? asTensors(compiled.initial), flags);
   const out = resolve(flags.out);
-  await placeBuild(out, files, (folder) => checkSessions(folder, [...compiled.files.keys()]));
+  await placeBuild(out, files, (folder) => checkSessions(folder, checkable([...compiled.files.keys()])));
   if (flags.printIr)
     process.stdout.write(`${graphText(program, flags.printIr === true ? 'model' : flags.printIr, flags.batch)}\n`);
   if (flags.explain) process.stdout.write(`${lowerings(compiled)}\n`);
@@ -101,14 +100,6 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
 
 function batchSize(text: string): Dim {
   return text === 'N' ? 'N' : wholeNumber(1)(text);
-}
-
-/** A model without a loss has no training files. */
-function artifactsOf(program: Program, { loop }: BuildFlags): readonly Artifact[] {
-  const { loss, parameters } = program.build({ mode: 'training', batch: 1, loss: true });
-  if (loss && parameters.length > 0) return ['model', 'step', ...(loop ? (['loop'] as const) : []), 'grad', 'eval'];
-  if (loop) throw usageError(`--loop is for training, and ${program.name} cannot be trained`, 'build', 'leave it out');
-  return ['model'];
 }
 
 function checkClasses(program: Program, classes: readonly string[] | undefined): void {
@@ -129,17 +120,23 @@ function readWeights(program: Program, path: string, { resetHead, seed }: BuildF
   return namedTensors(tables, start);
 }
 
-/** The files by name, the manifest with the hash of every other one. */
-function filesOf({ files, manifest }: Compiled, weights: ReadonlyMap<string, TensorData>): Map<string, Uint8Array> {
-  const initial = serializeSafetensors(weights, { model: manifest.model, modelHash: manifest.modelHash });
-  const sha256 = createHash('sha256').update(initial).digest('hex');
-  const full: Manifest = {
-    ...manifest,
-    files: { ...manifest.files, 'initial.safetensors': { sha256, inputs: [], outputs: [] } },
-  };
-  return new Map([
-    ...files,
-    ['initial.safetensors', initial],
-    ['manifest.json', new TextEncoder().encode(`${JSON.stringify(full, null, 2)}\n`)],
-  ]);
+/** The files by name, those of the weights among them, and the manifest with the hash of every other one. */
+function filesOf(
+  { files, manifest }: Compiled,
+  program: Program,
+  weights: ReadonlyMap<string, TensorData>,
+  flags: BuildFlags,
+): Map<string, Uint8Array> {
+  const { model, modelHash } = manifest;
+  const starts: [string, Uint8Array][] = [];
+  if (flags.artifacts !== 'ort-training')
+    starts.push(['initial.safetensors', serializeSafetensors(weights, { model, modelHash })]);
+  if (flags.artifacts !== 'stock') starts.push(['checkpoint', checkpointFile(program, weights, flags)]);
+  const described = starts.map(([name, bytes]) => {
+    const sha256 = createHash('sha256').update(bytes).digest('hex');
+    return [name, { sha256, inputs: [], outputs: [] }];
+  });
+  const full: Manifest = { ...manifest, files: { ...manifest.files, ...Object.fromEntries(described) } };
+  const text = new TextEncoder().encode(`${JSON.stringify(full, null, 2)}\n`);
+  return new Map([...files, ...starts, ['manifest.json', text]]);
 }

@@ -32,6 +32,8 @@ export interface DeviceRequest {
   readonly batch: number;
   /** Whether `loop.onnx` is to be made, too, which takes several steps in one run. */
   readonly looped?: boolean;
+  /** Learning rate of each step, for ONNX Runtime's training API: `training_model.onnx`, `eval_model.onnx`, `optimizer_model.onnx` in place of the others. */
+  readonly rates?: readonly number[];
   /** Whether steps are taken on the mean of several batches' gradients: `grad.onnx` and `update.onnx` in place of `step.onnx`. */
   readonly accumulated?: boolean;
   readonly optimizer?: OptimizerSpec;
@@ -44,15 +46,17 @@ export interface DeviceRequest {
   readonly checkpointActivations?: boolean;
 }
 
-/** `step.onnx` and `eval.onnx` for one device and one batch size, and the initial weights. */
+/** What a training on one device with one batch size runs: `step.onnx` and `eval.onnx`, or what stands in place of them; and the initial weights. */
 export function compileTraining(program: Program, { classes, looped, accumulated, ...request }: DeviceRequest): Compiled {
-  const stepping: Artifact[] = accumulated ? ['grad', 'update'] : ['step', ...(looped ? (['loop'] as const) : [])];
-  return compile(program, { ...request, artifacts: [...stepping, 'eval'], classes: classes ?? undefined });
+  const step: Artifact[] = looped ? ['step', 'loop'] : ['step'];
+  const stock: Artifact[] = [...(accumulated ? (['grad', 'update'] as const) : step), 'eval'];
+  const artifacts: Artifact[] = request.rates ? ['training_model', 'eval_model', 'optimizer_model'] : stock;
+  return compile(program, { ...request, artifacts, classes: classes ?? undefined });
 }
 
 /** What `--loop` does, for `--help`. */
 export const loopFlag =
-  'steps in one run of the graph, between which weights need not leave it: same numbers (default: 4 for a large model, else 1)';
+  'steps in one run of the graph, between which weights need not leave it: same numbers (default: 16 on CUDA, 4 for a large model, else 1)';
 
 /** Bytes of state from which on handing it over costs a notable part of a step on the processor: about 1 ms for each MB. */
 const LARGE_STATE = 16e6;

@@ -5,7 +5,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { type Dataset, imageDataset, openArrays } from '../runtime/data/dataset.ts';
 import { loadImages } from '../runtime/data/images.ts';
 import { readListing } from '../runtime/data/layout.ts';
-import { itemsOfSplit } from '../runtime/data/listing.ts';
+import { itemsOfSplit, type Listing } from '../runtime/data/listing.ts';
 import { type TestFigures, testFiguresOf } from '../runtime/evaluator.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
 import type { OpenModel } from '../runtime/predictor.ts';
@@ -28,8 +28,14 @@ interface EvalFlags extends DeviceFlags {
   readonly json?: boolean;
 }
 
+/** What is asked of data. */
+interface ExampleFlags extends Pick<EvalFlags, 'data' | 'split' | 'onBadImage' | 'cache'> {
+  /** How many images are enough, taken evenly from all; all of them unless told. */
+  readonly most?: number;
+}
+
 /** Examples with what they are called in a sentence. */
-interface Examples {
+export interface Examples {
   readonly dataset: Dataset;
   readonly name: string;
   close(): Promise<void>;
@@ -85,7 +91,11 @@ function checkScores({ description, file }: OpenModel): void {
   });
 }
 
-function openExamples(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+/**
+ * The examples that the flags name; without --data those that the run in `path` has set aside for its test.
+ * @throws DdrcError of the data, USAGE
+ */
+export function openExamples(path: string, model: OpenModel, flags: ExampleFlags, display: ProgressDisplay): Promise<Examples> {
   if (flags.data === undefined) return ownTest(path, model, flags, display);
   const ports = portsOfModel(model);
   if (extname(flags.data).toLowerCase() !== '.safetensors') return labelledImages(flags.data, model, flags, display);
@@ -95,7 +105,7 @@ function openExamples(path: string, model: OpenModel, flags: EvalFlags, display:
 }
 
 /** The examples that a run has set aside for its test. */
-async function ownTest(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+async function ownTest(path: string, model: OpenModel, flags: ExampleFlags, display: ProgressDisplay): Promise<Examples> {
   if (!existsSync(join(path, 'config.json')))
     throw usageError(`which data ${path} is to be measured on is not known`, 'eval', 'give --data');
   if (flags.split !== undefined) throw usageError('--split needs --data', 'eval');
@@ -108,17 +118,18 @@ async function ownTest(path: string, model: OpenModel, flags: EvalFlags, display
   return { dataset: loaded.parts.test!, name, close: () => loaded.close() };
 }
 
-async function labelledImages(path: string, model: OpenModel, flags: EvalFlags, display: ProgressDisplay): Promise<Examples> {
+async function labelledImages(path: string, model: OpenModel, flags: ExampleFlags, display: ProgressDisplay): Promise<Examples> {
   const { image, label, size } = imagePorts(portsOfModel(model));
-  const listing = readListing(path, { classes: model.description.classes ?? undefined });
-  const split = flags.split ?? (listing.splits.length > 0 ? 'test' : 'all');
-  const items = itemsOfSplit(listing, split);
+  const all = readListing(path, { classes: model.description.classes ?? undefined });
+  const split = flags.split ?? (all.splits.length > 0 ? 'test' : 'all');
+  const { listing, items } = evenly(all, itemsOfSplit(all, split), flags.most);
   for (const note of listing.notes) display.print(note);
   const { cache, onBadImage, onProgress } = loadRequest(flags, display);
   const images = await loadImages(listing, {
     size,
     items,
-    cache: cache ?? undefined,
+    // The cache has whole splits.
+    cache: flags.most === undefined ? (cache ?? undefined) : 'none',
     onBadImage,
     onProgress: (done, total) => onProgress('reading images', done, total),
   });
@@ -127,7 +138,18 @@ async function labelledImages(path: string, model: OpenModel, flags: EvalFlags, 
   return { dataset: imageDataset(images, items, { image, label }), name: `images, ${where}`, close: () => images.close() };
 }
 
-function loadRequest({ cache, onBadImage }: EvalFlags, display: ProgressDisplay) {
+/** So many of these items, from all over, as a listing of their own; all of them where there are no more. */
+function evenly(
+  listing: Listing,
+  items: readonly number[],
+  most = items.length,
+): { readonly listing: Listing; readonly items: readonly number[] } {
+  if (most >= items.length) return { listing, items };
+  const chosen = Array.from({ length: most }, (_, i) => listing.items[items[Math.floor((i * items.length) / most)]]);
+  return { listing: { ...listing, items: chosen }, items: chosen.map((_, i) => i) };
+}
+
+function loadRequest({ cache, onBadImage }: ExampleFlags, display: ProgressDisplay) {
   const onProgress = (what: string, done: number, total: number) => display.count(what, done, total);
   return { cache: cache ?? null, onBadImage, onProgress };
 }

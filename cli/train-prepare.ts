@@ -1,14 +1,16 @@
 import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { resolve } from 'node:path';
+import { gradientGraph } from '../compiler/artifacts/training.ts';
 import type { Compiled } from '../compiler/compile.ts';
-import type { Target } from '../compiler/emit/lowering.ts';
+import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { partOf } from '../runtime/trainer.ts';
+import { checkLoop, partOf } from '../runtime/trainer.ts';
+import { rateTable } from './build-artifacts.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -38,6 +40,7 @@ export interface TrainFlags extends ModelFlags {
   readonly device?: string;
   readonly threads?: number;
   readonly loop?: number;
+  readonly engine?: 'stock' | 'ort-training';
   readonly run?: string;
   readonly resume?: string;
   readonly weights?: string;
@@ -57,6 +60,9 @@ export interface Prepared {
   readonly why: string;
 }
 
+/** ONNX Runtime's training API under Node. */
+const onOneThread: Choice = { provider: 'cpu', why: "onnxruntime-web's training API" };
+
 /** Epochs on drawn smears, unless the model asks for more: enough for 95 of 100 cells with room to spare. */
 const drawnEpochs = 8;
 
@@ -74,16 +80,23 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const loaded = await loadModel(path);
   const drawn = flags.data === undefined;
   const more = { size: drawn ? drawnSize : undefined };
+  const unfitted = withDefaults(loaded, flags, more);
+  // That a model cannot be trained is said before anything about its data, which may be wrong for that reason.
+  gradientGraph(unfitted, unfitted.training.batch);
   const seed = flags.seed ?? 0;
   const data = { path: drawn ? null : resolve(flags.data!), val: flags.val ?? null, test: flags.test ?? null, seed };
-  const source = openSource(data, portsOfProgram(withDefaults(loaded, flags, more)));
+  const source = openSource(data, portsOfProgram(unfitted));
   const program = withDefaults(loaded, flags, { ...more, classes: source.classCount ?? undefined });
   const { training } = program;
   const batch = flags.batch ?? training.batch;
   const accumulate = flags.accumulate ?? 1;
   partOf(batch, accumulate);
-  requireOne(flags.loop, accumulate);
-  const choice = await chooseProvider(device);
+  checkLoop(flags.loop ?? 1, accumulate);
+  const { engine = 'stock' } = flags;
+  const ort = engine === 'ort-training';
+  if (ort && device !== 'auto' && device !== 'cpu')
+    throw usageError(`--engine ort-training runs on the processor, not on ${device}`, 'train', 'leave --device out');
+  const choice = ort ? onOneThread : await chooseProvider(device);
   const settings = {
     modelFile: path === undefined ? null : loaded.file,
     options: program.options,
@@ -93,6 +106,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
       test: data.test,
       onBadImage: flags.onBadImage ?? 'stop',
       fingerprint: source.fingerprint,
+      contents: source.contents(),
       examples: source.counts,
     } as const,
     classes: source.classes,
@@ -108,9 +122,10 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     augmentation: augmentationOf(flags.augment, source),
     weights: flags.weights === undefined ? null : resolve(flags.weights),
     resetHead: flags.resetHead ?? false,
+    engine,
     provider: choice.provider,
-    threads: flags.threads ?? availableParallelism(),
-    loop: flags.loop ?? (accumulate > 1 ? 1 : stepsPerRun(program, choice.provider, optimizer ?? training.optimizer)),
+    threads: ort ? 1 : (flags.threads ?? availableParallelism()),
+    loop: flags.loop ?? (accumulate > 1 || ort ? 1 : stepsPerRun(program, choice.provider, optimizer ?? training.optimizer)),
   };
   scheduleOf(settings, source.counts.train, flags.schedule === undefined ? shown(loaded.file) : undefined);
   const { compiled, step } = await compileFor(program, settings, choice);
@@ -126,13 +141,20 @@ export async function prepareResumed(before: TrainSettings, folder: string, flag
   const program = instantiate(loaded, before.options);
   const source = openSource({ ...before.data, seed: before.seed }, portsOfProgram(program));
   const differs = (message: string, hint: string) => new DdrcError({ code: 'RESUME_DIFFERS', message, where: folder, hint });
-  if (source.fingerprint !== before.data.fingerprint) {
-    const message = `the data are not those that the run was started with: ${before.data.path ?? 'the drawn cells'} holds other examples now`;
+  const { path, fingerprint, contents } = before.data;
+  const changed =
+    source.fingerprint !== fingerprint
+      ? `${path ?? 'the drawn cells'} holds other examples now`
+      : contents !== null && source.contents() !== contents
+        ? `images of ${path} have other contents now`
+        : null;
+  if (changed) {
+    const message = `the data are not those that the run was started with: ${changed}`;
     throw differs(message, 'bring the data back as they were, or train anew with --weights best.safetensors of the run');
   }
   const choice = await chooseProvider(parseDevice(flags.device ?? before.provider));
   const { threads = before.threads, loop = before.loop } = flags;
-  requireOne(loop, before.accumulate);
+  checkLoop(loop, before.accumulate);
   const settings = { ...before, provider: choice.provider, threads, loop };
   const { compiled, step } = await compileFor(program, settings, choice, before.step);
   const comparable = choice.provider === before.provider && step.block === before.step.block;
@@ -155,13 +177,6 @@ export function scheduleOf(
 ): Schedule {
   const stepsPerEpoch = Math.max(1, Math.floor(examples / batch));
   return createSchedule(parseSchedule(schedule, where), { learningRate, steps: stepsPerEpoch * epochs, stepsPerEpoch }, where);
-}
-
-/** @throws DdrcError USAGE where a run is to take several steps, and a step several runs */
-function requireOne(loop: number | undefined, accumulate: number): void {
-  if (loop === undefined || loop === 1 || accumulate === 1) return;
-  const message = `--loop ${loop} takes several steps in one run, and --accumulate ${accumulate} several runs for one step`;
-  throw usageError(message, 'train', 'leave one of them out');
 }
 
 /** The program with the options that the flags set, and those of `more` that the model has, takes, and the flags do not set. */
@@ -188,19 +203,36 @@ async function compileFor(
   { provider }: Choice,
   before?: TrainSettings['step'],
 ) {
-  const here = await targetFor(provider, settings.threads);
+  const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, seed, classes, engine } = settings;
+  const ort = engine === 'ort-training';
+  const here = ort ? portable : await targetFor(provider, settings.threads);
   const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
-  const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, seed, classes } = settings;
-  const part = partOf(batch, accumulate);
   const accumulated = accumulate > 1;
-  const looped = loop > 1;
-  const request = { target, batch: part, looped, accumulated, optimizer, clipNorm, checkpointActivations, seed, classes };
-  const compiled = compileTraining(program, request);
-  const names = accumulated ? ['grad.onnx', 'update.onnx'] : ['step.onnx'];
+  const compiled = compileTraining(program, {
+    target,
+    batch: partOf(batch, accumulate),
+    looped: loop > 1,
+    accumulated,
+    ...(ort && { rates: ratesOf(settings) }),
+    optimizer,
+    clipNorm,
+    checkpointActivations,
+    seed,
+    classes,
+  });
+  const stock = accumulated ? ['grad.onnx', 'update.onnx'] : ['step.onnx'];
+  const names = ort ? ['training_model.onnx', 'optimizer_model.onnx'] : stock;
   const measured = names.flatMap((name) => compiled.choices.get(name)!).filter((choice) => choice.measured !== undefined);
   const tuned = Object.fromEntries(measured.map((choice) => [choice.measured!, choice.lowering]));
   const hashes = names.map((name) => compiled.manifest.files[name].sha256);
-  return { compiled, step: { block: target.block, tuned, sha256: accumulated ? hashOf(hashes.join()) : hashes[0] } };
+  return { compiled, step: { block: target.block, tuned, sha256: hashes.length > 1 ? hashOf(hashes.join()) : hashes[0] } };
+}
+
+/** The learning rates of a whole training, for an optimizer that has them in its graph. */
+function ratesOf(settings: Omit<TrainSettings, 'step'>): readonly number[] {
+  const { epochs, batch, optimizer, data } = settings;
+  const steps = Math.max(1, Math.floor(data.examples.train / batch)) * epochs;
+  return rateTable(scheduleOf(settings, data.examples.train), steps, optimizer);
 }
 
 function hashOf(text: string): string {

@@ -9,6 +9,7 @@ import type { TensorData } from '../runtime/tensor.ts';
 import { type TrainResult, train } from '../runtime/trainer.ts';
 import { asTensors, compileModel, namedTensors, resetLines } from './compile-for-device.ts';
 import { type Prepared, scheduleOf } from './train-prepare.ts';
+import { checkExport } from './verification.ts';
 
 export interface RunRequest {
   readonly prepared: Prepared;
@@ -33,12 +34,20 @@ export function exportBest({ program, settings, compiled }: Prepared, paths: Run
 }
 
 /** The parameters and statistics that a training begins with; `say` is told of those that the file of weights has in another shape. */
-function startOf({ settings, compiled }: Prepared, say: (line: string) => void): Map<string, TensorData> {
+function startOf({ settings, compiled }: Prepared, resume: boolean, say: (line: string) => void): Map<string, TensorData> {
   const initial = asTensors(compiled.initial);
   if (settings.weights === null) return initial;
+  if (resume && !existsSync(settings.weights)) {
+    throw new DdrcError({
+      code: 'FILE_MISSING',
+      message: `${settings.weights} does not exist, and the run has no checkpoint yet: it was started with --weights of this file`,
+      where: settings.weights,
+      hint: 'bring the file back, or start a new run',
+    });
+  }
   const expected = expectedState(compiled.manifest);
   const start = loadStart(settings.weights, expected, settings.resetHead ? initial : null);
-  for (const line of resetLines(start.reset)) say(line);
+  if (!resume) for (const line of resetLines(start.reset)) say(line);
   return namedTensors(expected, start);
 }
 
@@ -52,7 +61,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   const expected = expectedState(manifest);
   // What a checkpoint has takes the place of the weights of the start, whose file may be gone since.
   const goesOn = resume && existsSync(paths.last);
-  const weights = goesOn ? asTensors(compiled.initial) : startOf(prepared, (line) => resume || display.print(line));
+  const weights = goesOn ? asTensors(compiled.initial) : startOf(prepared, resume, (line) => display.print(line));
   const data = await source.load(['train', 'val', 'test'], {
     cache,
     onBadImage: settings.data.onBadImage,
@@ -64,7 +73,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
     if (!examples)
       throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no examples to train on', hint: 'give more data' });
     onBegin();
-    return await train({
+    const result = await train({
       manifest,
       files,
       weights,
@@ -78,6 +87,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       augmentation: settings.augmentation,
       paths,
       resume,
+      engine: settings.engine,
       provider: settings.provider,
       threads: settings.threads,
       signal,
@@ -85,6 +95,9 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       onEpoch: (line) => display.epoch(line, settings.epochs),
       onBest: (best) => writeFileAtomic(paths.model, compileModel(program, namedTensors(expected, best), settings.classes)),
     });
+    const checked = result.stopped ? null : await checkExport(paths.model, test ?? val ?? examples);
+    if (checked) display.print(checked);
+    return result;
   } finally {
     await data.close();
   }

@@ -14,7 +14,7 @@ import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, oneOf, wholeNumber } from './flags.ts';
-import { interrupted, onInterrupt } from './interrupt.ts';
+import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
 import { type Prepared, prepareResumed, prepareTraining, type TrainFlags } from './train-prepare.ts';
@@ -54,6 +54,12 @@ export function add(program: Command): void {
     .option('--resume <folder>', 'go on with a run that was stopped')
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: auto)')
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
+    .addOption(
+      new Option(
+        '--engine <name>',
+        "stock, or ort-training: ONNX Runtime's own training API, by the files of build --artifacts ort-training (default: stock)",
+      ).argParser(oneOf('stock', 'ort-training')),
+    )
     .option('--loop <n>', loopFlag, wholeNumber(1))
     .addOption(
       new Option('--on-bad-image <what>', 'stop at an image that cannot be read, or leave it out (default: stop)').argParser(
@@ -118,6 +124,13 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
       report(run, settings, done, flags);
       return;
     }
+    if (settings.engine !== 'stock') {
+      throw usageError(
+        "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped",
+        'train',
+        `start a new run from its weights: --weights ${folder}/last.safetensors`,
+      );
+    }
     const prepared = await prepareResumed(settings, run.paths.folder, flags);
     await trainInto(run, prepared, true, flags, () => {});
   } finally {
@@ -130,8 +143,10 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
   const display = createProgress(process.stderr);
   const stop = new AbortController();
   let begun = false;
+  let exitCode = 0;
   const giveBack = onInterrupt(
-    () => {
+    (code) => {
+      exitCode = code;
       if (begun) {
         stop.abort();
         const { loop } = prepared.settings;
@@ -141,7 +156,7 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
       display.end();
       discard();
       run.release();
-      process.exit(interrupted);
+      process.exit(exitCode);
     },
     () => run.release(),
   );
@@ -154,7 +169,7 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
     const result = await carryOut({ prepared, paths: run.paths, resume, cache, signal: stop.signal, display, onBegin });
     display.end();
     report(run, prepared.settings, result, flags);
-    if (result.stopped) process.exitCode = interrupted;
+    if (result.stopped) process.exitCode = exitCode;
   } catch (error) {
     display.end();
     if (!existsSync(run.paths.last)) discard();
@@ -207,9 +222,11 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     return;
   }
   if (stopped) {
-    process.stdout.write(
-      `stopped after ${epochs} of ${settings.epochs} epochs; go on with\n  npx ddrc train --resume ${folder}\n`,
-    );
+    const next =
+      settings.engine === 'stock'
+        ? `go on with\n  npx ddrc train --resume ${folder}`
+        : `ONNX Runtime's training API gives no optimizer's state, so it cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
+    process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; ${next}\n`);
     return;
   }
   const lines: string[] = [];

@@ -1,11 +1,19 @@
 import { createHash } from 'node:crypto';
 import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
 import { type EmittedGraph, emitGraph, loopOf } from './artifacts/emit-graph.ts';
+import { emitExplanation } from './artifacts/explain.ts';
 import { checkClasses, checkWeights, type GivenWeights } from './artifacts/given.ts';
 import { emitInference } from './artifacts/inference.ts';
 import { initialWeights } from './artifacts/initial.ts';
 import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
 import { slotNames } from './artifacts/optimizers.ts';
+import {
+  emitEvalModel,
+  emitOptimizerModel,
+  emitTrainingModel,
+  frozenBy,
+  type OrtTrainingRequest,
+} from './artifacts/ort-training.ts';
 import { checkRequest } from './artifacts/request.ts';
 import { layOut } from './artifacts/table.ts';
 import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph, updateGraph } from './artifacts/training.ts';
@@ -20,7 +28,19 @@ import { simplify } from './passes/simplify.ts';
  * The files that can be made, by what they do. `ddrc build` writes all but `update`, which is for gradients that a program has accumulated, and `loop`, which
  * takes K steps in one run, so that the state crosses ONNX Runtime's border once for all of them.
  */
-export type Artifact = 'model' | 'step' | 'loop' | 'grad' | 'update' | 'eval';
+export type Artifact =
+  | 'model'
+  | 'step'
+  | 'loop'
+  | 'grad'
+  | 'update'
+  | 'eval'
+  /** Where in an image a class comes from. */
+  | 'explain'
+  /** The graphs of ONNX Runtime's on-device training; the checkpoint beside them is `serializeOrtCheckpoint` of the runtime. */
+  | 'training_model'
+  | 'eval_model'
+  | 'optimizer_model';
 
 export interface CompileRequest {
   /** Which files to make; `model`, `step`, `grad` and `eval` by default. */
@@ -39,13 +59,17 @@ export interface CompileRequest {
   readonly optimizer?: OptimizerSpec;
   /** Largest global norm of the gradient; the model's own by default, 0 does not clip. */
   readonly clipNorm?: number;
+  /** Learning rate of each step from the first on, in `optimizer_model`; the last one holds from there on. The model's own by default. */
+  readonly rates?: readonly number[];
+  /** Parameters that `training_model` leaves as they are: names, or scopes for all below them. None by default. */
+  readonly freeze?: readonly string[];
   /** Names of the classes in the order of the scores, as many as there are scores; manifest and `model` carry them. None by default. */
   readonly classes?: readonly string[];
   /** What images come as in `model`: `float32` [N,3,S,S] in [0,1] (default) or `uint8` [N,S,S,3]. */
   readonly input?: 'float32' | 'uint8';
   /** Whether `step` gives the flat gradient too. */
   readonly gradients?: boolean;
-  /** Whether the backward pass of `step` and `grad` computes most of the forward pass again in place of keeping it: less memory, more time. */
+  /** Whether the backward pass of `step`, `grad` and `training_model` computes most of the forward pass again in place of keeping it: less memory, more time. */
   readonly checkpointActivations?: boolean;
 }
 
@@ -82,15 +106,26 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     const lean = request.checkpointActivations ? checkpoint(simplify(graph)) : graph;
     return emitGraph(lean, target, { parameters, statistics });
   };
+  const given = request.weights ? arraysOf(request.weights) : initial;
   const input = request.input ?? 'float32';
   const preprocessing = preprocessingOf(program, input);
+  const ortTraining: OrtTrainingRequest = {
+    target,
+    batch,
+    inferenceBatch,
+    optimizer,
+    clipNorm,
+    rates: request.rates ?? [program.training.learningRate],
+    checkpointActivations: request.checkpointActivations ?? false,
+    frozen: frozenBy(program, request.freeze ?? []),
+  };
   const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)));
   const makers: Record<Artifact, () => EmittedGraph> = {
     model: () =>
       emitInference(program, {
         target,
         batch: inferenceBatch,
-        weights: request.weights ? arraysOf(request.weights) : initial,
+        weights: given,
         input,
         metadata: {
           'ddrc.model': program.name,
@@ -108,6 +143,10 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     grad: () => emitTraining(gradientGraph(program, batch)),
     update: () => emitTraining(updateGraph(program, { optimizer, clipNorm })),
     eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
+    explain: () => emitExplanation(program, { target, batch: inferenceBatch, weights: given }),
+    training_model: () => emitTrainingModel(program, ortTraining),
+    eval_model: () => emitEvalModel(program, ortTraining),
+    optimizer_model: () => emitOptimizerModel(program, ortTraining),
   };
   const files = new Map<string, Uint8Array>();
   const described: Record<string, ManifestFile> = {};

@@ -28,6 +28,10 @@ export const codes = {
   CHECKPOINT_DAMAGED: 'The bytes of a checkpoint do not have the checksum that was stored with them.',
   CHECKPOINT_MODEL: 'A file of parameters belongs to another model: parameters are missing, unknown or of another shape.',
   CHECKPOINT_NOT_FINITE: 'A parameter, statistic or moment contains NaN or infinity.',
+  ORT_CHECKPOINT_INVALID:
+    'A file is no checkpoint of ONNX Runtime training, is damaged, or is none that ONNX Runtime would take.',
+  ORT_CHECKPOINT_UNSUPPORTED:
+    'A checkpoint of ONNX Runtime training has, or would have, something that ddrc does not read and write.',
   RUN_INVALID: 'A folder is not a run folder, or its config.json cannot be used.',
   RUN_EXISTS: 'A new run was to be written into a folder that already holds something.',
   RUN_LOCKED: 'Another process is training into the same run folder.',
@@ -52,6 +56,7 @@ export const codes = {
   IMAGE_TOO_SMALL: 'An image has fewer than 4 pixels in width or height.',
   IMAGE_TOO_LARGE: 'An image has more than 16,384 pixels in width or height.',
   AUGMENT_OPTION: 'An augmentation setting is unknown or out of its range.',
+  ARTIFACTS_UNFIT: 'The training artifacts of ONNX Runtime cannot express the model or the request.',
   ARRAYS_INPUT_MISSING: 'A safetensors file of arrays lacks an array that the model takes.',
   ARRAYS_NOT_FINITE: 'An array of a safetensors file of examples has NaN, infinity or a value beyond float32.',
   ARRAYS_LENGTHS_DIFFER: 'The arrays of a safetensors file do not have the same number of examples.',

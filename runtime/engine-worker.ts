@@ -22,7 +22,7 @@ export type EngineCall =
       readonly options: InferenceSession.SessionOptions;
     }
   | { readonly kind: 'release'; readonly graph: string }
-  | { readonly kind: 'load'; readonly state: Readonly<Record<string, Float32Array>> }
+  | { readonly kind: 'load'; readonly state: Readonly<Record<string, Float32Array>>; readonly step: number }
   | { readonly kind: 'state' }
   | {
       readonly kind: 'run';

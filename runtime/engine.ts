@@ -3,6 +3,7 @@ import type { Worker } from 'node:worker_threads';
 import type { InferenceSession } from 'onnxruntime-node';
 import { DdrcError } from '../diagnostics/error.ts';
 import type { EngineCall, EngineReply, EngineSettings, SessionPorts, Summing } from './engine-worker.ts';
+import type { OrtTrainingSettings } from './ort-training-worker.ts';
 import { startThread } from './sibling.ts';
 import type { TensorData } from './tensor.ts';
 
@@ -14,6 +15,8 @@ export interface EngineOptions {
   readonly provider?: string;
   /** Threads of one operator; default: one for each processor that this process may use. */
   readonly threads?: number;
+  /** For ONNX Runtime's training API in place of stock graphs; see {@link ortTraining}. */
+  readonly ortTraining?: OrtTrainingSettings;
 }
 
 /** ONNX Runtime's options of a session. Provider, threads, order of execution and log level are the engine's, whatever stands here. */
@@ -48,10 +51,12 @@ export class Engine {
   private closing = false;
   private ended: DdrcError | null = null;
 
-  constructor({ provider = 'cpu', threads = availableParallelism() }: EngineOptions = {}) {
+  constructor({ provider = 'cpu', threads = availableParallelism(), ortTraining }: EngineOptions = {}) {
     this.provider = provider;
     this.threads = threads;
-    this.worker = startThread('engine-worker', { provider, threads } satisfies EngineSettings);
+    this.worker = ortTraining
+      ? startThread('ort-training-worker', ortTraining)
+      : startThread('engine-worker', { provider, threads } satisfies EngineSettings);
     this.worker.unref();
     this.worker.on('message', (reply: EngineReply) => this.settle(reply));
     this.worker.on('error', (cause) => this.end('stopped with an error of its own', cause));
@@ -79,10 +84,13 @@ export class Engine {
     return this.call({ kind: 'release', graph });
   }
 
-  /** Replaces all state by copies of these flat vectors; graphs read a state by the name of their input. */
-  load(state: Readonly<Record<string, Float32Array>>): Promise<void> {
+  /**
+   * Replaces all state by copies of these flat vectors; graphs read a state by the name of their input.
+   * @param step the number of steps taken so far, which only ONNX Runtime's training API keeps with the state
+   */
+  load(state: Readonly<Record<string, Float32Array>>, step = 0): Promise<void> {
     const copies = Object.fromEntries(Object.entries(state).map(([name, data]) => [name, data.slice()]));
-    return this.call({ kind: 'load', state: copies }, Object.values(copies).map(bufferOf));
+    return this.call({ kind: 'load', state: copies, step }, Object.values(copies).map(bufferOf));
   }
 
   /** Copies of the state's flat vectors, as of after all calls before this one. */

@@ -68,6 +68,15 @@ export {
 } from './manifest.ts';
 export { type ClassMetrics, type Confusion, formatReport, type Report, report } from './metrics.ts';
 export { readOnnxMetadata } from './onnx-metadata.ts';
+export {
+  isOrtCheckpoint,
+  type OrtCheckpoint,
+  type OrtOptimizer,
+  parseOrtCheckpoint,
+  readOrtCheckpoint,
+  serializeOrtCheckpoint,
+} from './ort-checkpoint.ts';
+export { ortCheckpointOf, safetensorsOf } from './ort-weights.ts';
 export { describeModel, type ModelDescription, modelFile, type OpenModel, openModel, type Prediction } from './predictor.ts';
 export { createProgress, duration, type ProgressDisplay, type ProgressStream } from './progress.ts';
 export {

@@ -112,7 +112,7 @@ export class OpenModel {
     readonly file: string,
     readonly description: ModelDescription,
     private readonly engine: Engine,
-    private readonly inputs: readonly SessionPort[],
+    readonly inputs: readonly SessionPort[],
     private readonly outputs: readonly SessionPort[],
   ) {}
 

@@ -19,6 +19,7 @@ import { type EpochFigures, evaluate, figuresOf, type TestFigures, testFiguresOf
 import { appendLine, readLines, writeLines } from './files.ts';
 import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
+import { ortTraining } from './ort-training.ts';
 import { requireBlock } from './providers.ts';
 import type { RunPaths } from './runfolder.ts';
 import type { Schedule } from './schedule.ts';
@@ -52,7 +53,9 @@ export interface EpochLine {
 
 export interface TrainRequest {
   readonly manifest: Manifest;
-  /** `step.onnx` (with `loop`, `loop.onnx`; with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`. */
+  /**
+   * `step.onnx` (with `loop`, `loop.onnx` as well; with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`.
+   */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics to start from, by name. */
   readonly weights: ReadonlyMap<string, TensorData>;
@@ -81,6 +84,11 @@ export interface TrainRequest {
   readonly resume?: boolean;
   readonly provider?: string;
   readonly threads?: number;
+  /**
+   * `stock` (default), or `ort-training`: ONNX Runtime's own training API, by `training_model.onnx`, `eval_model.onnx` and `optimizer_model.onnx` in place of the
+   * other files, on one thread. Their optimizer has the schedule in it. It gives no optimizer's state, so checkpoints hold none and cannot be resumed.
+   */
+  readonly engine?: 'stock' | 'ort-training';
   readonly sessionOptions?: SessionOptions;
   /** Minutes between checkpoints within an epoch; default 5. */
   readonly checkpointMinutes?: number;
@@ -120,8 +128,8 @@ interface Sums {
  *
  * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors.
  *
- * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of {@link partOf}, checkpoints, files, data
- * sets and the engine
+ * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of {@link partOf}, {@link checkLoop}, checkpoints,
+ * files, data sets and the engine
  */
 export async function train(request: TrainRequest): Promise<TrainResult> {
   const training = new Training(request);
@@ -146,6 +154,30 @@ export function partOf(batch: number, accumulate: number): number {
   });
 }
 
+/** @throws DdrcError USAGE where a run cannot take so many steps of a batch in so many parts */
+export function checkLoop(loop: number, accumulate: number): void {
+  const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--loop', hint });
+  if (!Number.isSafeInteger(loop) || loop < 1) throw refused(`a run cannot take ${loop} steps`, 'give a whole number from 1 up');
+  if (loop === 1 || accumulate === 1) return;
+  const message = `--loop ${loop} takes several steps in one run, and --accumulate ${accumulate} several runs for one step`;
+  throw refused(message, 'leave one of them out');
+}
+
+/** @throws DdrcError USAGE where ONNX Runtime's training API cannot do what is asked for */
+function checkOrtTraining({ accumulate = 1, loop = 1, resume, paths }: TrainRequest): void {
+  const refused = (what: string, hint: string) => {
+    const message = `ONNX Runtime's training API ${what}`;
+    return new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
+  };
+  if (accumulate > 1)
+    throw refused('adds the gradients of several batches up and does not average them', 'leave --accumulate out');
+  if (loop > 1) throw refused('takes one step at a time', 'leave --loop out');
+  if (resume) {
+    const hint = `start a new run from its weights: --weights ${paths.last}`;
+    throw refused("gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped", hint);
+  }
+}
+
 class Training {
   readonly engine: Engine;
   private readonly accumulate: number;
@@ -153,7 +185,8 @@ class Training {
   /** Examples of one run of {@link graph}, or of one step of its loop. */
   private readonly part: number;
   /** The graph that takes the examples. */
-  private readonly graph: 'step.onnx' | 'loop.onnx' | 'grad.onnx';
+  private readonly graph: 'step.onnx' | 'loop.onnx' | 'grad.onnx' | 'training_model.onnx';
+  private readonly evaluating: 'eval.onnx' | 'eval_model.onnx';
   /** What the manifest says of a single step of that graph. */
   private readonly stepFile: ManifestFile;
   private readonly scores: Scores | null;
@@ -172,8 +205,13 @@ class Training {
     this.accumulate = accumulate;
     this.loop = loop;
     this.part = partOf(batch, accumulate);
-    const single = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
+    checkLoop(loop, accumulate);
+    const ort = request.engine === 'ort-training';
+    if (ort) checkOrtTraining(request);
+    const stock = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
+    const single = ort ? 'training_model.onnx' : stock;
     this.graph = loop === 1 ? single : 'loop.onnx';
+    this.evaluating = ort ? 'eval_model.onnx' : 'eval.onnx';
     this.stepFile = fileOf(manifest, single);
     this.expected = expectedState(manifest);
     this.scores = data.train.labels && scoresOf(manifest, this.stepFile);
@@ -183,7 +221,7 @@ class Training {
       const message = `there are ${data.train.size} training examples, fewer than one batch of ${batch}`;
       throw new DdrcError({ code: 'TRAIN_TOO_FEW', message, where: '--batch', hint: 'use a smaller --batch, or give more data' });
     }
-    this.engine = new Engine({ provider, threads });
+    this.engine = new Engine(ort ? { ortTraining: ortTraining(manifest) } : { provider, threads });
   }
 
   async run(): Promise<TrainResult> {
@@ -216,12 +254,14 @@ class Training {
     if (data.test) await checkExamples('the test data', data.test, inputs, classes);
     await requireBlock(manifest.block, 'the training graph');
     const evaluated = data.val || data.test;
-    if (evaluated) fileOf(manifest, 'eval.onnx');
-    for (const name of this.accumulate === 1 ? [this.graph] : [this.graph, 'update.onnx']) {
+    if (evaluated) fileOf(manifest, this.evaluating);
+    const updating = this.graph === 'training_model.onnx' ? 'optimizer_model.onnx' : 'update.onnx';
+    for (const name of this.graph === 'step.onnx' || this.graph === 'loop.onnx' ? [this.graph] : [this.graph, updating]) {
       fileOf(manifest, name);
       await this.engine.open(name, files.get(name)!, { ...trainingSession, ...sessionOptions });
     }
-    if (evaluated) await this.engine.open('eval.onnx', files.get('eval.onnx')!, inferenceSession);
+    if (evaluated || updating === 'optimizer_model.onnx')
+      await this.engine.open(this.evaluating, files.get(this.evaluating)!, inferenceSession);
     if (resume && existsSync(paths.last)) {
       const checkpoint = loadCheckpoint(paths.last, this.expected);
       this.place(checkpoint);
@@ -377,10 +417,10 @@ class Training {
 
   private evaluate(dataset: Dataset, phase: 'validate' | 'test') {
     const { manifest, signal } = this.request;
-    const file = fileOf(manifest, 'eval.onnx');
+    const file = fileOf(manifest, this.evaluating);
     return evaluate({
       engine: this.engine,
-      graph: 'eval.onnx',
+      graph: this.evaluating,
       inputs: portsOf(file.inputs, 'data', 'target'),
       scores: scoresOf(manifest, file),
       loss: portsOf(file.outputs, 'loss')[0].name,

@@ -6,7 +6,18 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 type Rules<T> = Readonly<Record<keyof T, (value: never) => string | null>>;
 
-const artifacts: readonly Artifact[] = ['model', 'step', 'loop', 'grad', 'update', 'eval'];
+const artifacts: readonly Artifact[] = [
+  'model',
+  'step',
+  'loop',
+  'grad',
+  'update',
+  'eval',
+  'explain',
+  'training_model',
+  'eval_model',
+  'optimizer_model',
+];
 const optimizers: readonly OptimizerSpec['kind'][] = ['sgd', 'adam', 'adamw', 'rmsprop'];
 
 const oneOf = (words: readonly string[]) => (value: unknown) =>
@@ -41,6 +52,12 @@ const rules: Rules<CompileRequest> = {
   seed: whole(0),
   optimizer: (value: unknown) => object(value) ?? oneOf(optimizers)((value as OptimizerSpec).kind),
   clipNorm: (value: unknown) => (Number.isFinite(value) && (value as number) >= 0 ? null : 'be a number of 0 or more'),
+  rates: (value: unknown) =>
+    Array.isArray(value) && value.length > 0 && value.every((rate) => Number.isFinite(rate) && rate >= 0)
+      ? null
+      : 'be a list of numbers of 0 or more',
+  freeze: (value: unknown) =>
+    Array.isArray(value) && value.every((name) => typeof name === 'string') ? null : 'be a list of names',
   classes(value: unknown) {
     if (!Array.isArray(value) || value.some((name) => typeof name !== 'string' || name === '')) return 'be a list of names';
     return new Set(value).size === value.length ? null : 'be different names';

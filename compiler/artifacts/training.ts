@@ -23,7 +23,15 @@ export interface TrainingRequest {
   readonly clipNorm: number;
 }
 
-function built(program: Program, batch: Dim, mode: 'training' | 'inference'): BuiltGraph & { readonly loss: Value } {
+/**
+ * Writes a program out with its loss.
+ * @throws DdrcError MODEL_INVALID where it has none
+ */
+export function buildTraining(
+  program: Program,
+  batch: Dim,
+  mode: 'training' | 'inference',
+): BuiltGraph & { readonly loss: Value } {
   const result = program.build({ mode, batch, loss: true });
   const { loss } = result;
   if (!loss) {
@@ -41,7 +49,7 @@ function built(program: Program, batch: Dim, mode: 'training' | 'inference'): Bu
  * vector of the optimizer; with `gradients` the flat gradient as well.
  */
 export function stepGraph(program: Program, request: TrainingRequest, gradients = false): TrainingGraph {
-  const result = built(program, request.batch, 'training');
+  const result = buildTraining(program, request.batch, 'training');
   const { graph, loss, outputs } = result;
   const tables = tablesOf(result);
   const gradient = appendGradient(result);
@@ -69,7 +77,7 @@ function namesOf({ hyperparameters, slots }: Update): Pick<TrainingGraph, 'hyper
  * at the gradient, so that gradients can be accumulated over several batches in between.
  */
 export function gradientGraph(program: Program, batch: Dim): TrainingGraph {
-  const result = built(program, batch, 'training');
+  const result = buildTraining(program, batch, 'training');
   const { graph, loss, outputs } = result;
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
@@ -98,7 +106,7 @@ export function updateGraph(program: Program, { optimizer, clipNorm }: Omit<Trai
 
 /** Loss and outputs in inference mode, with parameters and statistics as inputs. */
 export function evaluationGraph(program: Program, batch: Dim): TrainingGraph {
-  const result = built(program, batch, 'inference');
+  const result = buildTraining(program, batch, 'inference');
   const { graph, loss, outputs } = result;
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);

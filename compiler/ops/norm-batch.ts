@@ -271,7 +271,13 @@ export const batchNormInference = defineOp<BatchNormAttrs>('batchNormInference',
   lower: [
     {
       name: 'BatchNormalization',
-      emit: (e, _node, x, { epsilon }) => e.node('BatchNormalization', x, { epsilon: { float: epsilon } }),
+      emit(e, _node, x, { epsilon }) {
+        // Before opset 14 nothing says that statistics are given; the onnx package's evaluator then moves them towards the batch's, unless the momentum is 1.
+        return e.node('BatchNormalization', x, {
+          epsilon: { float: epsilon },
+          ...(e.target.opset < 14 && { momentum: { float: 1 } }),
+        });
+      },
     },
   ],
   flops: ([x]) => 2 * elementCount(x.shape),

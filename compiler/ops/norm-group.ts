@@ -138,6 +138,25 @@ function emitGradient(e: Emitter, shape: Shape, [x, w, dy]: readonly string[], a
   return [reshapeTo(e, dx, shape), overSamples(normal), overSamples(sums)];
 }
 
+/**
+ * Each group of a sample as a channel of ONNX's kernel, then w and b for each channel of x. The kernel loses digits where a mean is large against the deviation,
+ * so it gets x − mean. Written with axes as images have them: OpenCV 4.6 broadcasts no others.
+ */
+function emitGroupsAsChannels(
+  e: Emitter,
+  shape: Shape,
+  [x, w, b]: readonly string[],
+  { groups, epsilon }: GroupNormAttrs,
+): string {
+  const [, channels, ...map] = shape;
+  const perChannel = (value: string) => e.reshape(value, [1, channels as number, ...map.map(() => 1)]);
+  const wide = e.reshape(x, [-1, groups, elementCount(shape.slice(1)) / groups, 1]);
+  const centred = e.node('Sub', [wide, e.reduce('ReduceMean', wide, [2, 3], true)]);
+  const [ones, none] = [full([groups], 1), zeros([groups])].map((array) => e.array(array));
+  const normal = e.node('InstanceNormalization', [centred, ones, none], { epsilon: { float: epsilon } });
+  return e.node('Add', [e.node('Mul', [reshapeTo(e, normal, shape), perChannel(w)]), perChannel(b)]);
+}
+
 /** Mean and 1/√(var + ε) of each sample's groups. */
 function momentsOf(x: NDArray, { groups, epsilon }: GroupNormAttrs): { mean: number; inverse: number }[] {
   const size = x.data.length / (x.shape[0] * groups);
@@ -284,6 +303,15 @@ export const groupNorm = defineOp<GroupNormAttrs>('groupNorm', {
         ({ inputs: [x] }, target, { groups }) => groups === x.type.shape[1] && kernelRuns(x.type, target),
       ),
       emit: (e, _node, x, { epsilon }) => e.node('InstanceNormalization', x, { epsilon: { float: epsilon } }),
+    },
+    {
+      // Other engines than ONNX Runtime have this operator too, and OpenCV 4.6 has no ReduceSum of opset 13.
+      name: 'InstanceNormalization of groups',
+      when: needs(
+        'an inference graph for every engine, and a map',
+        ({ inputs: [x] }, target) => target.provider === 'portable' && kernelRuns(x.type, target),
+      ),
+      emit: (e, node, x, attrs) => emitGroupsAsChannels(e, node.inputs[0].type.shape, x, attrs),
     },
     forwardLowerings.conv,
     forwardLowerings.rows,

@@ -7,7 +7,7 @@
  *
  * The repetition is an `expand`, which consumers that broadcast anyway need not carry out.
  */
-import type { Lowering } from '../emit/lowering.ts';
+import { type Lowering, needs } from '../emit/lowering.ts';
 import type { Graph, Value } from '../ir/graph.ts';
 import { forEachIndex, full, type NDArray, ndarray, scalar, stridesOf } from '../ir/ndarray.ts';
 import { defineOp, type OpDefinition, type Sample, type Site } from '../ir/op.ts';
@@ -17,6 +17,7 @@ import {
   elementCount,
   formatShape,
   formatType,
+  isStatic,
   type Shape,
   sameShape,
   type TensorType,
@@ -43,6 +44,8 @@ interface ReduceRules {
   finish?(total: number, count: number): number;
   dx(graph: Graph, args: Vjp): Value;
   samples?: readonly (Omit<Sample, 'attrs'> & { attrs: ReduceAttrs })[];
+  /** Lowerings that come before the standard one. */
+  lower?: readonly Lowering<ReduceAttrs>[];
 }
 
 function inferAxes(inputs: readonly TensorType[], axes: readonly number[], site: Site): number[] {
@@ -100,6 +103,29 @@ function evaluateReduce(x: NDArray, { axes, keepdims }: ReduceAttrs, rules: Redu
   return { dtype: x.dtype, shape: reducedShape(x.shape, reduced, keepdims) as number[], data };
 }
 
+/**
+ * Σ x as n · mean: OpenCV 4.6 has no ReduceSum of opset 13, while the mean has its axes as an attribute until opset 18. In inference, for every engine.
+ */
+const countTimesMean: Lowering<ReduceAttrs> = {
+  name: 'count times mean',
+  when: needs(
+    'an inference graph for every engine, before opset 18, and float32 axes of known size',
+    ({ inputs: [{ type }] }, { provider, mode, opset }, { axes }) =>
+      provider === 'portable' &&
+      mode !== 'training' &&
+      opset < 18 &&
+      type.dtype === 'float32' &&
+      axes.length > 0 &&
+      isStatic(axesOf(axes, type.shape.length).map((axis) => type.shape[axis])),
+  ),
+  emit(e, node, [x], { axes, keepdims }) {
+    const { shape } = node.inputs[0].type;
+    const reduced = axesOf(axes, shape.length);
+    const count = elementCount(reduced.map((axis) => shape[axis]));
+    return e.node('Mul', [e.reduce('ReduceMean', x, reduced, keepdims), e.floats(count)]);
+  },
+};
+
 /** Distinct values: a permutation of 0 … n−1 around 0, in steps of 0.25. */
 function distinct(shape: readonly number[]): NDArray {
   const count = elementCount(shape);
@@ -153,7 +179,7 @@ function reduction(name: string, rules: ReduceRules): OpDefinition {
     vjp(graph, { inputs: [x], outputs: [y], grads: [dy], wanted }, { axes }) {
       return [wanted[0] ? rules.dx(graph, { x, y, dy: dy!, axes: axesOf(axes, x.type.shape.length) }) : null];
     },
-    lower: [standard],
+    lower: [...(rules.lower ?? []), standard],
     flops: ([x]) => elementCount(x.shape),
     evaluate: ([x], attrs) => [evaluateReduce(x, attrs, rules)],
     samples: () => [...ordinary, ...(rules.samples ?? [])],
@@ -177,6 +203,7 @@ export const reduceSum = reduction('reduceSum', {
   start: 0,
   combine: (total, x) => total + x,
   dx: (graph, { x, dy, axes }) => repeated(graph, aligned(graph, dy, x, axes), x),
+  lower: [countTimesMean],
 });
 
 export const reduceMean = reduction('reduceMean', {

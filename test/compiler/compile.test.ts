@@ -129,7 +129,10 @@ describe('compile refuses', () => {
 });
 
 it.each<[object, string]>([
-  [{ artifacts: ['modle'] }, 'artifacts must be model, step, grad, update or eval, got ["modle"]'],
+  [
+    { artifacts: ['modle'] },
+    'artifacts must be model, step, loop, grad, update, eval, explain, training_model, eval_model or optimizer_model, got ["modle"]',
+  ],
   [{ target: { provider: 'portable', opset: 12, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 12'],
   [{ target: { provider: 'portable', opset: 30, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 30'],
   [{ target: { provider: 'portable', opset: 17.5, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 17.5'],

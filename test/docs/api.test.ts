@@ -58,6 +58,12 @@ describe('docs/api.md', () => {
     expect(losses[2]).toBeLessThan(Math.log(4) / 2);
   });
 
+  it('loop-of-steps.ts takes ten steps in one run, which bring the loss down', () => {
+    expect(outcomes.get('loop-of-steps.ts')!.stdout).toMatch(/^10 /);
+    const [[first], [last]] = [column('loop-of-steps.ts', 1), column('loop-of-steps.ts', 2)];
+    expect(last).toBeLessThan(first / 2);
+  });
+
   it('the run folder can be used with the commands that are named', async () => {
     const { code, stdout } = await ddrc(['predict', 'run', join('images', 'blue', '1.jpg'), '--json'], { cwd: folder });
     expect(code).toBe(0);
