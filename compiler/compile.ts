@@ -17,6 +17,7 @@ import {
 import { checkRequest } from './artifacts/request.ts';
 import { layOut } from './artifacts/table.ts';
 import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph, updateGraph } from './artifacts/training.ts';
+import { emitTunable } from './artifacts/tunable.ts';
 import { portable, type Target } from './emit/lowering.ts';
 import { type NDArray, ndarray } from './ir/ndarray.ts';
 import type { OptimizerSpec, Program } from './ir/program.ts';
@@ -37,6 +38,8 @@ export type Artifact =
   | 'eval'
   /** Where in an image a class comes from. */
   | 'explain'
+  /** `model` with float32 images, its weights unfolded and at places that the manifest tells. */
+  | 'tunable'
   /** The graphs of ONNX Runtime's on-device training; the checkpoint beside them is `serializeOrtCheckpoint` of the runtime. */
   | 'training_model'
   | 'eval_model'
@@ -120,30 +123,26 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     frozen: frozenBy(program, request.freeze ?? []),
   };
   const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)));
+  const metadataWith = (images: Manifest['preprocessing']) => ({
+    'ddrc.model': program.name,
+    'ddrc.options': JSON.stringify(program.options),
+    'ddrc.classes': JSON.stringify(request.classes ?? null),
+    'ddrc.preprocessing': JSON.stringify(images),
+    'ddrc.scores': JSON.stringify(program.scores),
+    'ddrc.label': JSON.stringify(program.targets.find(({ kind }) => kind === 'class')?.name ?? null),
+    'ddrc.block': JSON.stringify(target.block),
+    'ddrc.modelHash': modelHash,
+  });
+  const inference = { target, batch: inferenceBatch, weights: given };
   const makers: Record<Artifact, () => EmittedGraph> = {
-    model: () =>
-      emitInference(program, {
-        target,
-        batch: inferenceBatch,
-        weights: given,
-        input,
-        metadata: {
-          'ddrc.model': program.name,
-          'ddrc.options': JSON.stringify(program.options),
-          'ddrc.classes': JSON.stringify(request.classes ?? null),
-          'ddrc.preprocessing': JSON.stringify(preprocessing),
-          'ddrc.scores': JSON.stringify(program.scores),
-          'ddrc.label': JSON.stringify(program.targets.find(({ kind }) => kind === 'class')?.name ?? null),
-          'ddrc.block': JSON.stringify(target.block),
-          'ddrc.modelHash': modelHash,
-        },
-      }),
+    model: () => emitInference(program, { ...inference, input, metadata: metadataWith(preprocessing) }),
+    tunable: () => emitTunable(program, { ...inference, metadata: metadataWith(preprocessingOf(program, 'float32')) }),
+    explain: () => emitExplanation(program, inference),
     step: emitStep,
     loop: () => loopOf(emitStep()),
     grad: () => emitTraining(gradientGraph(program, batch)),
     update: () => emitTraining(updateGraph(program, { optimizer, clipNorm })),
     eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
-    explain: () => emitExplanation(program, { target, batch: inferenceBatch, weights: given }),
     training_model: () => emitTrainingModel(program, ortTraining),
     eval_model: () => emitEvalModel(program, ortTraining),
     optimizer_model: () => emitOptimizerModel(program, ortTraining),

@@ -31,10 +31,18 @@ export interface ManifestPort {
   readonly role: ManifestRole;
 }
 
+/** Where the values of a named array begin in a file, in bytes: float32, little-endian, one behind the other. */
+export interface WeightPlace {
+  readonly name: string;
+  readonly offset: number;
+}
+
 export interface ManifestFile {
   readonly sha256: string;
   readonly inputs: readonly ManifestPort[];
   readonly outputs: readonly ManifestPort[];
+  /** Of `tunable.onnx`: where each parameter and statistic lies. */
+  readonly weights?: readonly WeightPlace[];
 }
 
 /** How a decoder's picture becomes an image input: float32 planes [N,C,H,W] in [0,1], or its bytes uint8 [N,H,W,C]. */

@@ -28,13 +28,17 @@ export interface InferenceRequest {
 export function emitInference(program: Program, { target, batch, weights, input, metadata }: InferenceRequest): EmittedGraph {
   const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false, weights });
   for (const [name, value] of outputs) graph.outputs.set(name, value);
-  if (program.scores) {
-    const { output, activation } = program.scores;
-    graph.outputs.set('probabilities', graph.op(activation, [outputs.get(output)!], activationAttrs[activation]));
-  }
+  appendProbabilities(program, graph, outputs);
   const fused = fuse(simplify(graph));
   const images = program.inputs.filter((port) => port.kind === 'image').map((port) => port.name);
   return emitGraph(input === 'uint8' ? fromBytes(fused, images) : fused, target, undefined, metadata);
+}
+
+/** Sets the output `probabilities` of a program that has scores. */
+export function appendProbabilities({ scores }: Program, graph: Graph, outputs: ReadonlyMap<string, Value>): void {
+  if (!scores) return;
+  const { output, activation } = scores;
+  graph.outputs.set('probabilities', graph.op(activation, [outputs.get(output)!], activationAttrs[activation]));
 }
 
 /** Puts cast, scale and transpose in front of the image inputs: bytes [N,H,W,C] become float32 [N,C,H,W] in [0,1]. */

@@ -14,6 +14,7 @@ const artifacts: readonly Artifact[] = [
   'update',
   'eval',
   'explain',
+  'tunable',
   'training_model',
   'eval_model',
   'optimizer_model',

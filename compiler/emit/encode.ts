@@ -57,7 +57,12 @@ export function encodeProto({ name, emitter }: ModelDescription, nodes: readonly
     ],
     graph: { name, ...graph },
   });
-  return onnx.ModelProto.encode(model).finish();
+  return plain(onnx.ModelProto.encode(model).finish());
+}
+
+/** Bytes that protobufjs made under Node, where it makes a Buffer, whose `slice` shares memory. */
+function plain({ buffer, byteOffset, length }: Uint8Array): Uint8Array {
+  return new Uint8Array(buffer, byteOffset, length);
 }
 
 /** The nodes of a description in the order in which they are run, up to an Identity for each output. */
@@ -89,7 +94,7 @@ function sealed(model: Uint8Array, metadata: Readonly<Record<string, string>>): 
   if (entries.length === 0) return model;
   const sha256 = createHash('sha256').update(model).update(JSON.stringify(entries)).digest('hex');
   const metadataProps = [...entries, ['ddrc.sha256', sha256]].map(([key, value]) => ({ key, value }));
-  return Buffer.concat([model, onnx.ModelProto.encode(onnx.ModelProto.create({ metadataProps })).finish()]);
+  return plain(Buffer.concat([model, onnx.ModelProto.encode(onnx.ModelProto.create({ metadataProps })).finish()]));
 }
 
 /** Those of `nodes` that the `ends` depend on, in their order. */
