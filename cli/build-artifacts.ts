@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
-import { checkpointArrays, frozenBy } from '../compiler/artifacts/ort-training.ts';
+import { frozenBy } from '../compiler/artifacts/frozen.ts';
+import { checkpointArrays } from '../compiler/artifacts/ort-training.ts';
 import type { Artifact, CompileRequest } from '../compiler/compile.ts';
 import type { OptimizerSpec, Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -43,7 +44,7 @@ export function addArtifactFlags(command: Command): Command {
       "ort-training: epochs of these, for a schedule that counts in them (default: the model's)",
       wholeNumber(1),
     )
-    .option('--freeze <a,b,c>', 'ort-training: parameters, or scopes of them, that are not trained', list)
+    .option('--freeze <a,b,c>', 'parameters, or scopes of them, that training leaves as they are', list)
     .addOption(
       new Option('--checkpoint-version <n>', 'ort-training: 2 for ONNX Runtime 1.18 and 1.19, 1 for 1.17 (default: 2)').argParser(
         wholeNumber(1, 2),
@@ -58,7 +59,7 @@ export function addArtifactFlags(command: Command): Command {
 export function artifactRequest(program: Program, flags: ArtifactFlags): CompileRequest {
   const optimizer = flags.optimizer === undefined ? program.training.optimizer : parseOptimizer(flags.optimizer);
   const training = flags.artifacts !== 'stock';
-  const idle = (['lr', 'schedule', 'steps', 'epochs', 'freeze', 'checkpointVersion'] as const).find(
+  const idle = (['lr', 'schedule', 'steps', 'epochs', 'checkpointVersion'] as const).find(
     (name) => !training && flags[name] !== undefined,
   );
   if (idle) {
@@ -69,7 +70,8 @@ export function artifactRequest(program: Program, flags: ArtifactFlags): Compile
     artifacts: artifactsOf(program, flags),
     optimizer,
     clipNorm: flags.clip,
-    ...(training && { rates: ratesOf(program, optimizer, flags), freeze: flags.freeze }),
+    freeze: flags.freeze,
+    ...(training && { rates: ratesOf(program, optimizer, flags) }),
   };
 }
 

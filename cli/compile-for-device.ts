@@ -44,6 +44,8 @@ export interface DeviceRequest {
   readonly gradients?: boolean;
   /** Whether the backward pass computes the forward pass again in place of keeping it. */
   readonly checkpointActivations?: boolean;
+  /** Parameters, or scopes of them, that are not trained. */
+  readonly freeze?: readonly string[];
 }
 
 /** What a training on one device with one batch size runs: `step.onnx` and `eval.onnx`, or what stands in place of them; and the initial weights. */

@@ -35,6 +35,7 @@ export interface TrainFlags extends ModelFlags {
   readonly optimizer?: string;
   readonly clip?: number;
   readonly checkpointActivations?: boolean;
+  readonly freeze?: string[];
   readonly seed?: number;
   readonly augment?: string;
   readonly device?: string;
@@ -118,6 +119,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     optimizer: optimizer ?? training.optimizer,
     clipNorm: flags.clip ?? training.clipNorm,
     checkpointActivations: flags.checkpointActivations ?? false,
+    freeze: flags.freeze ?? [],
     seed,
     augmentation: augmentationOf(flags.augment, source),
     weights: flags.weights === undefined ? null : resolve(flags.weights),
@@ -203,7 +205,7 @@ async function compileFor(
   { provider }: Choice,
   before?: TrainSettings['step'],
 ) {
-  const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, seed, classes, engine } = settings;
+  const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, freeze, seed, classes, engine } = settings;
   const ort = engine === 'ort-training';
   const here = ort ? portable : await targetFor(provider, settings.threads);
   const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
@@ -217,6 +219,7 @@ async function compileFor(
     optimizer,
     clipNorm,
     checkpointActivations,
+    freeze,
     seed,
     classes,
   });

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { frozenBy } from '../compiler/artifacts/frozen.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { loadStart, loadWeights } from '../runtime/checkpoint.ts';
 import { writeFileAtomic } from '../runtime/files.ts';
@@ -88,6 +89,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       paths,
       resume,
       engine: settings.engine,
+      frozen: manifest.parameters.map(({ name }) => name).filter(frozenBy(program, settings.freeze)),
       provider: settings.provider,
       threads: settings.threads,
       signal,

@@ -38,6 +38,8 @@ export interface TrainSettings {
   readonly clipNorm: number;
   /** Whether the backward pass computes the forward pass again in place of keeping it. */
   readonly checkpointActivations: boolean;
+  /** Parameters, or scopes of them, that are not trained. */
+  readonly freeze: readonly string[];
   readonly seed: number;
   readonly augmentation: AugmentationSettings | null;
   /** A file of parameters to start from, an absolute path; null: the initialisers. */
@@ -108,12 +110,13 @@ function shortest(folder: string, path: string): string {
 }
 
 /** Settings that the first run folders did not have, as they were then. */
-const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine'> = {
+const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine' | 'freeze'> = {
   accumulate: 1,
   resetHead: false,
   checkpointActivations: false,
   loop: 1,
   engine: 'stock',
+  freeze: [],
 };
 
 type Check = (value: unknown) => boolean;
@@ -157,6 +160,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   'optimizer.weightDecay': isNumber,
   clipNorm: isNumber,
   checkpointActivations: oneOf(true, false),
+  freeze: (value) => Array.isArray(value) && value.every(isText),
   seed: isCount,
   augmentation: orNull(isObject),
   weights: orNull(isText),

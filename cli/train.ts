@@ -13,7 +13,7 @@ import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, decimal, oneOf, wholeNumber } from './flags.ts';
+import { addModelFlags, decimal, list, oneOf, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
@@ -46,6 +46,7 @@ export function add(program: Command): void {
     .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
     .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
     .option('--checkpoint-activations', checkpointFlag)
+    .option('--freeze <a,b,c>', 'parameters, or scopes of them, that training leaves as they are', list)
     .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
     .option('--augment <text>', 'none, or settings as in rotate=15,flip=x (default: all, for images)')
     .option('--weights <file>', 'safetensors file of parameters to start from')

@@ -2,18 +2,13 @@ import { createHash } from 'node:crypto';
 import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
 import { type EmittedGraph, emitGraph, loopOf } from './artifacts/emit-graph.ts';
 import { emitExplanation } from './artifacts/explain.ts';
+import { frozenBy } from './artifacts/frozen.ts';
 import { checkClasses, checkWeights, type GivenWeights } from './artifacts/given.ts';
 import { emitInference } from './artifacts/inference.ts';
 import { initialWeights } from './artifacts/initial.ts';
 import { describeFile, preprocessingOf } from './artifacts/manifest.ts';
 import { slotNames } from './artifacts/optimizers.ts';
-import {
-  emitEvalModel,
-  emitOptimizerModel,
-  emitTrainingModel,
-  frozenBy,
-  type OrtTrainingRequest,
-} from './artifacts/ort-training.ts';
+import { emitEvalModel, emitOptimizerModel, emitTrainingModel, type OrtTrainingRequest } from './artifacts/ort-training.ts';
 import { checkRequest } from './artifacts/request.ts';
 import { layOut } from './artifacts/table.ts';
 import { evaluationGraph, gradientGraph, stepGraph, type TrainingGraph, updateGraph } from './artifacts/training.ts';
@@ -64,7 +59,10 @@ export interface CompileRequest {
   readonly clipNorm?: number;
   /** Learning rate of each step from the first on, in `optimizer_model`; the last one holds from there on. The model's own by default. */
   readonly rates?: readonly number[];
-  /** Parameters that `training_model` leaves as they are: names, or scopes for all below them. None by default. */
+  /**
+   * Parameters that training leaves as they are: names, or scopes for all below them. None by default. In `step` and `update` it begins with moments of 0, as those
+   * would still move what is frozen.
+   */
   readonly freeze?: readonly string[];
   /** Names of the classes in the order of the scores, as many as there are scores; manifest and `model` carry them. None by default. */
   readonly classes?: readonly string[];
@@ -112,6 +110,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   const given = request.weights ? arraysOf(request.weights) : initial;
   const input = request.input ?? 'float32';
   const preprocessing = preprocessingOf(program, input);
+  const frozen = frozenBy(program, request.freeze ?? []);
   const ortTraining: OrtTrainingRequest = {
     target,
     batch,
@@ -120,9 +119,9 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     clipNorm,
     rates: request.rates ?? [program.training.learningRate],
     checkpointActivations: request.checkpointActivations ?? false,
-    frozen: frozenBy(program, request.freeze ?? []),
+    frozen,
   };
-  const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm }, request.gradients)));
+  const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm, frozen }, request.gradients)));
   const metadataWith = (images: Manifest['preprocessing']) => ({
     'ddrc.model': program.name,
     'ddrc.options': JSON.stringify(program.options),
@@ -140,8 +139,8 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     explain: () => emitExplanation(program, inference),
     step: emitStep,
     loop: () => loopOf(emitStep()),
-    grad: () => emitTraining(gradientGraph(program, batch)),
-    update: () => emitTraining(updateGraph(program, { optimizer, clipNorm })),
+    grad: () => emitTraining(gradientGraph(program, batch, frozen)),
+    update: () => emitTraining(updateGraph(program, { optimizer, clipNorm, frozen })),
     eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
     training_model: () => emitTrainingModel(program, ortTraining),
     eval_model: () => emitEvalModel(program, ortTraining),

@@ -9,6 +9,8 @@ export const codes = {
   SHAPE_ATTRIBUTE: 'An attribute of an operator (axis, kernel, stride, groups, …) does not fit its input.',
   DTYPE_MISMATCH: 'A tensor has an element type that an operator does not take.',
   GRAPH_INVALID: 'The compiler made a graph that its own verifier refuses: a defect of ddrc, please report it.',
+  FREEZE_ALL: 'Every parameter is frozen, so there is nothing to train.',
+  FREEZE_UNKNOWN: 'A name that is to be frozen belongs to no parameter and no scope.',
   GRADIENT_MISSING: 'A trainable parameter is behind an operator that has no gradient.',
   LOWERING_MISSING: 'No lowering of an operator fits the target.',
   PARAMETER_DUPLICATE: 'Two parameters of a model have the same name.',

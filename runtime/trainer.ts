@@ -89,6 +89,8 @@ export interface TrainRequest {
    * other files, on one thread. Their optimizer has the schedule in it. It gives no optimizer's state, so checkpoints hold none and cannot be resumed.
    */
   readonly engine?: 'stock' | 'ort-training';
+  /** With `ort-training`, the names of the parameters that its files were compiled to leave as they are. */
+  readonly frozen?: readonly string[];
   readonly sessionOptions?: SessionOptions;
   /** Minutes between checkpoints within an epoch; default 5. */
   readonly checkpointMinutes?: number;
@@ -221,7 +223,7 @@ class Training {
       const message = `there are ${data.train.size} training examples, fewer than one batch of ${batch}`;
       throw new DdrcError({ code: 'TRAIN_TOO_FEW', message, where: '--batch', hint: 'use a smaller --batch, or give more data' });
     }
-    this.engine = new Engine(ort ? { ortTraining: ortTraining(manifest) } : { provider, threads });
+    this.engine = new Engine(ort ? { ortTraining: ortTraining(manifest, request.frozen) } : { provider, threads });
   }
 
   async run(): Promise<TrainResult> {

@@ -33,8 +33,18 @@ export function slotNames(spec: OptimizerSpec): readonly string[] {
   return spec.kind === 'sgd' ? velocity : ['mean_square', ...velocity];
 }
 
-/** Appends the update of `parameters` [P] by `gradient` [P] to `graph`. */
-export function appendOptimizer(graph: Graph, spec: OptimizerSpec, clipNorm: number, parameters: Value, gradient: Value): Update {
+/**
+ * Appends the update of `parameters` [P] by `gradient` [P] to `graph`.
+ * @param decaying 1 for the elements that decay, 0 for the others; null: all do
+ */
+export function appendOptimizer(
+  graph: Graph,
+  spec: OptimizerSpec,
+  clipNorm: number,
+  parameters: Value,
+  gradient: Value,
+  decaying: Value | null = null,
+): Update {
   const write = new Formula(graph);
   const rate = graph.input('learning_rate', { dtype: 'float32', shape: [] }, 'hyperparameter');
   const before = new Map(slotNames(spec).map((name) => [name, graph.input(name, parameters.type, 'state')]));
@@ -49,8 +59,9 @@ export function appendOptimizer(graph: Graph, spec: OptimizerSpec, clipNorm: num
     );
   }
   if (spec.weightDecay !== 0) {
-    if (spec.kind === 'adamw') p = write.sub(p, write.mul(write.mul(rate, write.number(spec.weightDecay)), p));
-    else g = write.add(g, write.mul(p, write.number(spec.weightDecay)));
+    const own = decaying ? write.mul(p, decaying) : p;
+    if (spec.kind === 'adamw') p = write.sub(p, write.mul(write.mul(rate, write.number(spec.weightDecay)), own));
+    else g = write.add(g, write.mul(own, write.number(spec.weightDecay)));
   }
   const after = new Map<string, Value>();
   let direction: Value;

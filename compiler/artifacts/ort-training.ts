@@ -9,7 +9,6 @@
  */
 import onnxProto from 'onnx-proto';
 import { DdrcError } from '../../diagnostics/error.ts';
-import { suggestion } from '../../diagnostics/suggest.ts';
 import { Emitter, MICROSOFT } from '../emit/emitter.ts';
 import { encodeInitializers, encodeModel, encodeNode, encodePort, encodeProto, type Port } from '../emit/encode.ts';
 import { lowerGraph } from '../emit/lower.ts';
@@ -23,6 +22,7 @@ import { checkpoint } from '../passes/checkpoint.ts';
 import { simplify } from '../passes/simplify.ts';
 import { verify } from '../passes/verify.ts';
 import type { EmittedGraph } from './emit-graph.ts';
+import type { Frozen } from './frozen.ts';
 import { buildTraining } from './training.ts';
 
 const { onnx } = onnxProto;
@@ -50,31 +50,11 @@ export interface OrtTrainingRequest {
   /** Whether the backward pass computes most of the forward pass again in place of keeping it. */
   readonly checkpointActivations: boolean;
   /** Which parameters stay as they are. */
-  readonly frozen: (name: string) => boolean;
-}
-
-/**
- * Whether a parameter is one of `names`, or below a scope of that name.
- * @throws DdrcError ARTIFACTS_UNFIT for a name that no parameter has
- */
-export function frozenBy(program: Program, names: readonly string[]): OrtTrainingRequest['frozen'] {
-  if (names.length === 0) return () => false;
-  const isBelow = (name: string, scope: string) => name === scope || name.startsWith(`${scope}.`);
-  const { parameters } = program.build({ mode: 'training', batch: 1, loss: false });
-  const unknown = names.find((scope) => !parameters.some(({ name }) => isBelow(name, scope)));
-  if (unknown !== undefined) {
-    const scopes = parameters.flatMap(({ name }) => name.split('.').map((_, i, path) => path.slice(0, i + 1).join('.')));
-    throw new DdrcError({
-      code: 'ARTIFACTS_UNFIT',
-      message: `${program.name} has no parameter and no scope '${unknown}'${suggestion(unknown, [...new Set(scopes)])}`,
-      hint: 'ddrc summary lists the scopes',
-    });
-  }
-  return (name) => names.some((scope) => isBelow(name, scope));
+  readonly frozen: Frozen;
 }
 
 /** Which arrays of a program the checkpoint holds as trainable, and which as frozen, each in the order of the graphs' inputs. */
-export function checkpointArrays(program: Program, frozen: OrtTrainingRequest['frozen']) {
+export function checkpointArrays(program: Program, frozen: Frozen) {
   const { parameters, statistics } = program.build({ mode: 'training', batch: 1, loss: false });
   const names = (stored: readonly Stored[]) => stored.map(({ name }) => name);
   return {
@@ -239,8 +219,6 @@ function checkContract(program: Program, { target, optimizer, frozen }: OrtTrain
     );
   }
   const { trainable, frozen: kept } = checkpointArrays(program, frozen);
-  if (trainable.length === 0)
-    throw unfit(`${program.name}: every parameter is frozen, so there is nothing to train`, 'freeze fewer');
   const { loss, outputs } = program.build({ mode: 'inference', batch: 1, loss: true });
   if (!loss) return;
   const ports = [...program.inputs, ...program.targets].map(({ name }) => name);

@@ -1,9 +1,11 @@
 import type { TableEntry } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { Graph, type Value } from '../ir/graph.ts';
+import { full } from '../ir/ndarray.ts';
 import type { BuiltGraph, OptimizerSpec, Program } from '../ir/program.ts';
 import type { Dim } from '../ir/types.ts';
 import { differentiate } from '../passes/autodiff.ts';
+import type { Frozen } from './frozen.ts';
 import { appendOptimizer, type Hyperparameter, type Update } from './optimizers.ts';
 import { flatten, layOut, lengthOf } from './table.ts';
 
@@ -21,7 +23,11 @@ export interface TrainingRequest {
   readonly optimizer: OptimizerSpec;
   /** Largest global norm of the gradient; 0 does not clip. */
   readonly clipNorm: number;
+  /** Which parameters stay as they are: their gradient is 0, and they do not decay. None by default. */
+  readonly frozen?: Frozen;
 }
+
+const none: Frozen = () => false;
 
 /**
  * Writes a program out with its loss.
@@ -52,9 +58,13 @@ export function stepGraph(program: Program, request: TrainingRequest, gradients 
   const result = buildTraining(program, request.batch, 'training');
   const { graph, loss, outputs } = result;
   const tables = tablesOf(result);
-  const gradient = appendGradient(result);
+  const { frozen = none } = request;
+  const gradient = appendGradient(result, frozen);
   const flat = graph.input('parameters', { dtype: 'float32', shape: [lengthOf(tables.parameters)] }, 'state');
-  const update = graph.during('optimizer', () => appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient));
+  const update = graph.during('optimizer', () => {
+    const decaying = maskOf(result, frozen);
+    return appendOptimizer(graph, request.optimizer, request.clipNorm, flat, gradient, decaying);
+  });
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (gradients) graph.outputs.set('gradients', gradient);
@@ -76,12 +86,12 @@ function namesOf({ hyperparameters, slots }: Update): Pick<TrainingGraph, 'hyper
  * Forward and backward: outputs `loss`, the model's outputs, `gradients` [P] and `statistics_out`. Together with {@link updateGraph} it is the step, cut
  * at the gradient, so that gradients can be accumulated over several batches in between.
  */
-export function gradientGraph(program: Program, batch: Dim): TrainingGraph {
+export function gradientGraph(program: Program, batch: Dim, frozen = none): TrainingGraph {
   const result = buildTraining(program, batch, 'training');
   const { graph, loss, outputs } = result;
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
-  graph.outputs.set('gradients', appendGradient(result));
+  graph.outputs.set('gradients', appendGradient(result, frozen));
   appendStatistics(result);
   return { graph, ...tablesOf(result), hyperparameters: [], slots: [] };
 }
@@ -91,14 +101,20 @@ export function gradientGraph(program: Program, batch: Dim): TrainingGraph {
  * each vector. Clipping and weight decay are those of {@link stepGraph}, on the gradient as it comes.
  * @throws DdrcError MODEL_INVALID where there are no parameters
  */
-export function updateGraph(program: Program, { optimizer, clipNorm }: Omit<TrainingRequest, 'batch'>): TrainingGraph {
+export function updateGraph(
+  program: Program,
+  { optimizer, clipNorm, frozen = none }: Omit<TrainingRequest, 'batch'>,
+): TrainingGraph {
   const structure = program.build({ mode: 'training', batch: 1, loss: false });
   requireParameters(structure);
   const length = lengthOf(layOut(structure.parameters));
   const graph = new Graph(structure.graph.name, 'training', structure.graph.operators);
   const gradient = graph.input('gradients', { dtype: 'float32', shape: [length] }, 'gradient');
   const flat = graph.input('parameters', { dtype: 'float32', shape: [length] }, 'state');
-  const update = graph.during('optimizer', () => appendOptimizer(graph, optimizer, clipNorm, flat, gradient));
+  const update = graph.during('optimizer', () => {
+    const decaying = maskOf({ graph, parameters: structure.parameters }, frozen);
+    return appendOptimizer(graph, optimizer, clipNorm, flat, gradient, decaying);
+  });
   setUpdate(graph, update);
   // The vectors are never split here, so there are no tables.
   return { graph, parameters: [], statistics: [], ...namesOf(update) };
@@ -123,17 +139,28 @@ function requireParameters({ graph, parameters }: BuiltGraph): void {
   throw new DdrcError({ code: 'MODEL_INVALID', message, hint: 'give forward a layer that learns: conv2d, linear, a norm' });
 }
 
-function appendGradient(result: BuiltGraph & { loss: Value }): Value {
+function appendGradient(result: BuiltGraph & { loss: Value }, frozen: Frozen): Value {
   requireParameters(result);
   const { graph, loss, parameters } = result;
-  const values = parameters.map((parameter) => parameter.value);
+  const trained = parameters.filter(({ name }) => !frozen(name));
   return graph.during('backward', () => {
-    const gradients = differentiate(graph, loss, values);
+    const gradients = differentiate(
+      graph,
+      loss,
+      trained.map(({ value }) => value),
+    );
     return flatten(
       graph,
-      values.map((value) => gradients.get(value)!),
+      parameters.map(({ value, shape }) => gradients.get(value) ?? graph.constant(full(shape, 0))),
     );
   });
+}
+
+/** 1 for each element of a parameter that is trained, 0 for the others; null where all are. */
+function maskOf({ graph, parameters }: Pick<BuiltGraph, 'graph' | 'parameters'>, frozen: Frozen): Value | null {
+  if (!parameters.some(({ name }) => frozen(name))) return null;
+  const parts = parameters.map(({ name, shape }) => graph.constant(full(shape, frozen(name) ? 0 : 1)));
+  return flatten(graph, parts);
 }
 
 function appendStatistics({ graph, statistics, updates }: BuiltGraph): void {

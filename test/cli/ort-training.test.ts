@@ -120,6 +120,18 @@ describe('ddrc train --engine ort-training', () => {
     expect(existsSync(at('no'))).toBe(false);
   });
 
+  it.each(['stock', 'ort-training'])('leaves what --freeze names as it is, with the engine %s', async (engine) => {
+    const name = `frozen-${engine}`;
+    const settings = ['--schedule', 'constant', '--optimizer', 'adamw:decay=0.1', '--device', 'cpu', '--threads', '1'];
+    const outcome = await train(...settings, '--freeze', 'fc,norm', '--engine', engine, '--run', name);
+    expect(outcome.code).toBe(0);
+    const start = readSafetensors(at('stock', 'initial.safetensors')).tensors;
+    const end = readSafetensors(at(name, 'best.safetensors')).tensors;
+    const same = (array: string) => start.get(array)!.data.every((value, i) => value === end.get(array)!.data[i]);
+    expect(['fc.weight', 'fc.bias', 'norm.weight', 'norm.bias'].map(same)).toEqual([true, true, true, true]);
+    expect(['head.weight', 'head.bias', 'norm.running_mean'].map(same)).toEqual([false, false, false]);
+  });
+
   it('does not resume, and says what to do', async () => {
     const outcome = await train('--schedule', 'constant', '--engine', 'ort-training', '--run', 'short');
     expect(outcome.code).toBe(0);

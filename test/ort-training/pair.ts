@@ -1,6 +1,6 @@
 import { asTensors } from '../../cli/compile-for-device.ts';
 import { randomFeeds } from '../../cli/random-feeds.ts';
-import { frozenBy } from '../../compiler/artifacts/ort-training.ts';
+import { frozenBy } from '../../compiler/artifacts/frozen.ts';
 import { type Compiled, type CompileRequest, compile } from '../../compiler/compile.ts';
 import type { Program } from '../../compiler/ir/program.ts';
 import { packState } from '../../runtime/checkpoint.ts';

@@ -69,6 +69,9 @@ describe.skipIf(!existsSync(bloodCells))('real blood cells (skipped where ../sha
     const tens = (losses: readonly number[]) => Array.from({ length: 4 }, (_, i) => mean(losses.slice(50 * i, 50 * (i + 1))));
     console.log('first', ours.slice(0, 6), theirs.slice(0, 6));
     console.log('quarters', tens(ours), tens(theirs));
-    console.log('steps', [0, 1, 2, 5, 10, 20, 50, 100, 150, 199].map((i) => [i, ours[i], theirs[i]]));
+    console.log(
+      'steps',
+      [0, 1, 2, 5, 10, 20, 50, 100, 150, 199].map((i) => [i, ours[i], theirs[i]]),
+    );
   });
 });
