@@ -135,7 +135,7 @@ try {
   await images?.close();
   const count = images?.dataset.size ?? 0;
   const what =
-    data === null ? 'cells drawn by ddrc, not real' : "of the test split of Kaggle's blood cells, spread evenly over it";
+    data === null ? 'cells drawn by ddrc, not real' : "of the test split of Kaggle's blood cells, spread\nevenly over it";
   const sentence = `${count} images ${what}, for DDRNet and ResNet-18 at opset ${portable.opset}, and ${flags.few} of them for the other files`;
   writeFileSync(join(root, 'docs', 'compatibility.md'), compatibilityDocument({ images: sentence, size, measured, absent }));
 } finally {

@@ -10,7 +10,7 @@ export const smallestSide = 4;
 /** The largest width and height of an image, in pixels. */
 export const largestSide = 16_384;
 /** Names this decoder in cache keys: another version, or another libvips, may give other pixels. */
-export const decoderVersion = `1 vips ${sharp.versions.vips}`;
+export const decoderVersion = `2 vips ${sharp.versions.vips}`;
 
 // Parallelism comes from decoding several images at once; one image is too small to divide, and none is decoded twice.
 sharp.concurrency(1);
@@ -54,8 +54,7 @@ export async function decodeFile(path: string, size: number): Promise<Uint8Array
  * Decodes the bytes of a JPEG, PNG, WebP, GIF, TIFF, AVIF or BMP file to pixels uint8 [size,size,3], red, green, blue.
  *
  * Other kinds of picture are converted: grey, CMYK and colour profiles to sRGB, 16 bits to 8, transparent parts laid on black (the colour that augmentation
- * fills with), an EXIF orientation applied, of several frames or pages the first taken. Resizing is bilinear, over a triangle as wide as the reduction when
- * shrinking, so nothing is skipped (PIL's BILINEAR; the outermost pixels can differ from PIL's by a few levels).
+ * fills with), an EXIF orientation applied, of several frames or pages the first taken. Resizing is that of {@link resizeBilinear}.
  *
  * @param where the file's name for errors
  * @throws IMAGE_EMPTY, IMAGE_FORMAT, IMAGE_DAMAGED, IMAGE_TOO_SMALL, IMAGE_TOO_LARGE
@@ -73,37 +72,28 @@ export async function decodeImage(bytes: Uint8Array, size: number, where: string
     );
   }
   try {
-    const { picture, width, height } = bmp ? rawPicture(bytes, where) : await openPicture(bytes, where);
-    // When enlarging, libvips shifts the picture by up to half a pixel; when shrinking it is right, and faster.
-    const enlarge = width < size || height < size;
-    const flat = picture.flatten({ background: '#000000' });
-    const sized = enlarge ? flat : flat.resize(size, size, { fit: 'fill', kernel: 'linear', fastShrinkOnLoad: false });
-    const { data, info } = await sized.toColourspace('srgb').raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true });
+    const picture = bmp ? rawPicture(bytes, where) : await openPicture(bytes, where);
+    const flat = picture.flatten({ background: '#000000' }).toColourspace('srgb').raw({ depth: 'uchar' });
+    const { data, info } = await flat.toBuffer({ resolveWithObject: true });
     if (info.channels !== 3) throw new Error(`decoded to ${info.channels} channels`);
-    const pixels = new Uint8Array(data.buffer, data.byteOffset, data.length);
-    return enlarge ? resizeBilinear(pixels, info.width, info.height, size) : pixels;
+    // By our own code and not by libvips, so that a browser, which has another decoder, gets the same picture.
+    return resizeBilinear(new Uint8Array(data.buffer, data.byteOffset, data.length), info.width, info.height, size);
   } catch (cause) {
     if (cause instanceof DdrcError) throw cause;
     throw imageError('IMAGE_DAMAGED', `the ${format} image is truncated or damaged`, where, 'copy it again, or remove it', cause);
   }
 }
 
-interface Picture {
-  readonly picture: Sharp;
-  readonly width: number;
-  readonly height: number;
-}
-
-async function openPicture(bytes: Uint8Array, where: string): Promise<Picture> {
+async function openPicture(bytes: Uint8Array, where: string): Promise<Sharp> {
   const picture = sharp(bytes, { failOn: 'error', limitInputPixels: false });
   const { autoOrient } = await picture.metadata();
   checkSides(autoOrient.width, autoOrient.height, where);
-  return { picture: picture.autoOrient(), ...autoOrient };
+  return picture.autoOrient();
 }
 
-function rawPicture(bytes: Uint8Array, where: string): Picture {
+function rawPicture(bytes: Uint8Array, where: string): Sharp {
   const { width, height, pixels } = decodeBmp(bytes, (columns, rows) => checkSides(columns, rows, where));
-  return { picture: sharp(pixels, { raw: { width, height, channels: 3 } }), width, height };
+  return sharp(pixels, { raw: { width, height, channels: 3 } });
 }
 
 function checkSides(width: number, height: number, where: string): void {

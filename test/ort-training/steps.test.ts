@@ -2,42 +2,14 @@
  * Ten steps, each from the state that the stock engine is in, so that rounding does not add up, by both engines.
  */
 import { afterEach, describe, expect, it, vi } from 'vitest';
-import type { Program } from '../../compiler/ir/program.ts';
-import { array, classIndex, defineModel, linear, relu, softmaxCrossEntropy } from '../../dsl/index.ts';
+import { adam, bound, compareSteps, rate } from './compare-steps.ts';
 import { batch, difference, openPair, type Pair, peak } from './pair.ts';
 
 vi.mock('ddrc', () => import('../../dsl/index.ts'));
-const { default: ddrnet } = await import('../../models/ddrnet.ts');
-const { default: resnet } = await import('../../models/resnet.ts');
+const { programs } = await import('./programs.ts');
 
-const mlp = defineModel({
-  name: 'mlp',
-  options: {},
-  inputs: () => ({ x: array([8]) }),
-  targets: () => ({ label: classIndex() }),
-  forward: ({ x }) => ({ logits: linear(relu(linear(x, 'hidden', { units: 16 })), 'out', { units: 3 }) }),
-  loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),
-});
-const small = { size: 32, channels: 8 } as const;
-const programs: Readonly<Record<string, Program>> = {
-  'an MLP': mlp.instantiate(),
-  DDRNet: ddrnet.instantiate(small),
-  'DDRNet without its dense block': ddrnet.instantiate({ ...small, drdb: false }),
-  'DDRNet without global and local features': ddrnet.instantiate({ ...small, glfeb: false }),
-  'DDRNet without attention': ddrnet.instantiate({ ...small, csab: false }),
-  'DDRNet with the attention of the equations': ddrnet.instantiate({ ...small, spatial: 'equation' }),
-  'DDRNet with dropout in the blocks and sigmoid scores': ddrnet.instantiate({
-    ...small,
-    residualDropout: 0.2,
-    scores: 'sigmoid',
-  }),
-  'the stem and the head of DDRNet': ddrnet.instantiate({ ...small, drdb: false, glfeb: false, csab: false }),
-  'a narrow ResNet-18': resnet.instantiate({ depth: 18, width: 4, classes: 4, size: 32 }),
-};
-/** The first three are run for ten steps, the others, which differ from them in few operators, for two. */
+/** The first three are run for ten steps, the others, which differ from them in few operators, for two; all for ten in test/slow. */
 const long = ['an MLP', 'DDRNet', 'a narrow ResNet-18'];
-const rate = 1e-3;
-const adam = { kind: 'adam', beta1: 0.9, beta2: 0.999, epsilon: 1e-8, weightDecay: 0 } as const;
 
 let pair: Pair | null = null;
 afterEach(async () => {
@@ -45,40 +17,10 @@ afterEach(async () => {
   pair = null;
 });
 
-/** Two implementations in float32 that sum in different orders: the bound of the comparison with PyTorch. */
-const bound = (values: ArrayLike<number>) => 1e-4 * peak(values) + 1e-7;
-
 describe('a step by the training artifacts is a step by step.onnx', () => {
   it.each(Object.keys(programs))('%s', { timeout: 120_000 }, async (name) => {
     pair = await openPair(programs[name], { optimizer: adam, clipNorm: 0, rates: [rate] });
-    let before = await pair.stock.state();
-    for (let step = 0; step < (long.includes(name) ? 10 : 2); step++) {
-      const ours = await pair.stockStep(step, rate);
-      const theirs = await pair.ortStep(before, step);
-      const { gradients, ...outputs } = ours.outputs;
-      expect(Object.keys(theirs.outputs).sort()).toEqual(Object.keys(outputs).sort());
-      for (const [output, { shape, data }] of Object.entries(outputs)) {
-        const other = theirs.outputs[output];
-        expect(other.shape).toEqual(shape);
-        expect(difference(other.data as Float32Array, data as Float32Array), output).toBeLessThanOrEqual(
-          bound(data as Float32Array),
-        );
-      }
-      const { parameters, statistics } = ours.state;
-      if (statistics) expect(difference(theirs.state.statistics, statistics)).toBeLessThanOrEqual(bound(statistics));
-      // Adam divides by the root of the mean square of the gradients so far: where these are as small as their errors, the errors decide.
-      const gradient = gradients.data as Float32Array;
-      const decided = Math.max(1e-4, 10 * bound(gradient));
-      const exact = 5e-3 * rate + 2e-7 * peak(parameters);
-      const isDecided = ours.state.moment2.map((v) => Number(Math.sqrt(v / (1 - adam.beta2)) >= decided));
-      const off = parameters.map(
-        (value, i) => Math.abs(value - theirs.state.parameters[i]) / (isDecided[i] ? exact : 2.01 * rate),
-      );
-      expect(isDecided.reduce((a, b) => a + b) / isDecided.length).toBeGreaterThan(0.3);
-      expect(peak(off), `parameters after step ${step}`).toBeLessThanOrEqual(1);
-      expect(difference(parameters, before.parameters)).toBeGreaterThan(0.5 * rate);
-      before = ours.state;
-    }
+    await compareSteps(pair, long.includes(name) ? 10 : 2);
   });
 });
 
