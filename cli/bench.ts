@@ -1,8 +1,8 @@
 import { availableParallelism } from 'node:os';
 import type { Command } from 'commander';
 import { compile } from '../compiler/compile.ts';
-import { packState, tableLength } from '../runtime/checkpoint.ts';
 import { Engine, type EngineOptions, inferenceSession, trainingSession } from '../runtime/engine.ts';
+import { packState, tableLength } from '../runtime/flat-state.ts';
 import { expectedState } from '../runtime/manifest.ts';
 import { chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { engineState, loopScalars, stepScalars } from '../runtime/step-inputs.ts';

@@ -8,7 +8,7 @@ import { formatReport, type Report } from '../runtime/metrics.ts';
 import { describeModel } from '../runtime/predictor.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
-import { readSafetensors } from '../runtime/safetensors.ts';
+import { readSafetensors } from '../runtime/safetensors-file.ts';
 import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';

@@ -1,19 +1,15 @@
 export { DdrcError, type ErrorCode, formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 export { random, seed24 } from '../numeric/random.ts';
+export { type Artifacts, readArtifacts } from './build-folder.ts';
 export {
   type Checkpoint,
-  type ExpectedState,
   loadCheckpoint,
   loadStart,
   loadWeights,
   type Progress,
-  packState,
   type Reset,
   type Start,
   saveCheckpoint,
-  tableLength,
-  unpackState,
-  type Weights,
 } from './checkpoint.ts';
 export { type AugmentationSettings, defaultAugmentation, parseAugmentation } from './data/augment.ts';
 export { cacheFolder } from './data/cache.ts';
@@ -52,8 +48,8 @@ export {
   testFiguresOf,
 } from './evaluator.ts';
 export { appendLine, makeFolder, readBytes, readLines, writeFileAtomic, writeLines } from './files.ts';
+export { type ExpectedState, packState, tableLength, unpackState, type Weights } from './flat-state.ts';
 export {
-  type Artifacts,
   expectedState,
   fileOf,
   type Manifest,
@@ -62,7 +58,6 @@ export {
   type ManifestRole,
   parseManifest,
   portsOf,
-  readArtifacts,
   type Scores,
   scoresOf,
 } from './manifest.ts';
@@ -91,7 +86,8 @@ export {
   providers,
 } from './providers.ts';
 export { createRun, nextRunFolder, openRun, type Run, type RunConfig, type RunPaths, runPaths } from './runfolder.ts';
-export { parseSafetensors, readSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
+export { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
+export { readSafetensors } from './safetensors-file.ts';
 export { createSchedule, parseSchedule, type Rate, type Schedule, type ScheduleDescription } from './schedule.ts';
 export type { TensorData } from './tensor.ts';
 export { type EpochLine, type TrainingUpdate, type TrainRequest, type TrainResult, train } from './trainer.ts';

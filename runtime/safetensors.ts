@@ -1,5 +1,4 @@
 import { DdrcError, type ErrorCode } from '../diagnostics/error.ts';
-import { readBytes } from './files.ts';
 import type { TensorData } from './tensor.ts';
 
 /** What a safetensors file holds. */
@@ -26,14 +25,6 @@ const kindOf = Object.fromEntries(Object.entries(kinds).map(([kind, { dtype }]) 
 
 /** The longest header that is believed, in bytes: the limit of the format's own library. */
 const longestHeader = 100_000_000;
-
-/**
- * Reads a safetensors file.
- * @throws DdrcError FILE_MISSING, FILE_UNREADABLE, and those of {@link parseSafetensors}
- */
-export function readSafetensors(path: string): Safetensors {
-  return parseSafetensors(readBytes(path), path);
-}
 
 /**
  * Takes the bytes of a safetensors file apart; the tensors are copies. Everything that the format demands is checked: that the tensors cover the

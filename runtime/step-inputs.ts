@@ -1,5 +1,5 @@
 import { seed24 } from '../numeric/random.ts';
-import { tableLength, type Weights } from './checkpoint.ts';
+import { tableLength, type Weights } from './flat-state.ts';
 import { fileOf, type Manifest, portsOf } from './manifest.ts';
 import type { Rate, Schedule } from './schedule.ts';
 import type { TensorData } from './tensor.ts';

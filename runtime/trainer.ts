@@ -2,21 +2,13 @@ import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { DdrcError } from '../diagnostics/error.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
-import {
-  type Checkpoint,
-  type ExpectedState,
-  loadCheckpoint,
-  loadWeights,
-  type Progress,
-  packState,
-  saveCheckpoint,
-  type Weights,
-} from './checkpoint.ts';
+import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckpoint } from './checkpoint.ts';
 import type { AugmentationSettings } from './data/augment.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
 import { Engine, inferenceSession, type SessionOptions, trainingSession } from './engine.ts';
 import { type EpochFigures, evaluate, figuresOf, type TestFigures, testFiguresOf } from './evaluator.ts';
 import { appendLine, readLines, writeLines } from './files.ts';
+import { type ExpectedState, packState, type Weights } from './flat-state.ts';
 import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
 import { ortTraining } from './ort-training.ts';

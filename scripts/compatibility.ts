@@ -37,6 +37,8 @@ ${measured.some(({ trained }) => !trained) ? 'Weights are trained a little (640 
 ## Engines that were not there
 
 ${absent.length > 0 ? absent.map(({ engine, reason }) => `- ${engine}: ${reason}.\n`).join('') : 'None of those that `ddrc verify` knows was missing.\n'}
+OpenCV 4.6 and onnx 1.12 were published before opset 18, which moved the axes of reductions into an input.
+
 Looked at and left out: onnx.js 0.1.8 (npm's \`onnxjs\`) has no operators of opset 13, and openvino-node's installation fetches its library from outside npm.
 `;
 }
@@ -73,5 +75,5 @@ function refusals(measured: readonly Measured[]): string {
     }
   if (said.size === 0) return '';
   const lines = [...said].map(([sentence, files]) => `- ${files.join('; ')}: ${sentence}\n`);
-  return `\n## What was refused, in the engines' own words\n\n${lines.join('')}`;
+  return `\n## What was refused or failed, in the engines' own words\n\n${lines.join('')}`;
 }

@@ -1,6 +1,6 @@
 import { DdrcError } from '../../diagnostics/error.ts';
 import { permutation, random } from '../../numeric/random.ts';
-import { readSafetensors } from '../safetensors.ts';
+import { readSafetensors } from '../safetensors-file.ts';
 import type { TensorData } from '../tensor.ts';
 import { type AugmentationSettings, drawAugmentation } from './augment.ts';
 import type { LoadedImages } from './images.ts';

@@ -2,7 +2,7 @@ import { cpSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
-import { readSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import { checkout, ddrc, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
 import { readOrtCheckpoint } from '../../runtime/ort-checkpoint.ts';
-import { readSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import { writeArrays } from './array-file.ts';
 import { ddrc, temporaryFolder } from './ddrc.ts';
 

@@ -3,7 +3,8 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { serializeSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
 import { checkout, ddrc, temporaryFolder } from './ddrc.ts';
 

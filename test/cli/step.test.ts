@@ -1,7 +1,8 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
-import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { serializeSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
 import { ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';

@@ -5,17 +5,10 @@ import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import type { TableEntry } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
-import {
-  type Checkpoint,
-  loadCheckpoint,
-  loadStart,
-  loadWeights,
-  packState,
-  saveCheckpoint,
-  tableLength,
-  unpackState,
-} from '../../runtime/checkpoint.ts';
-import { readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { type Checkpoint, loadCheckpoint, loadStart, loadWeights, saveCheckpoint } from '../../runtime/checkpoint.ts';
+import { packState, tableLength, unpackState } from '../../runtime/flat-state.ts';
+import { serializeSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'ddrc-checkpoint-'));

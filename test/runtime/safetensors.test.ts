@@ -2,7 +2,8 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { DdrcError } from '../../diagnostics/error.ts';
-import { parseSafetensors, readSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { parseSafetensors, serializeSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
 
 const fixtures = join(import.meta.dirname, '../../../shared/oracle/fixtures');

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { readSafetensors } from '../../runtime/safetensors.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
 
 const peak = (data: TensorData['data']) => Array.from(data as Float32Array).reduce((most, v) => Math.max(most, Math.abs(v)), 0);

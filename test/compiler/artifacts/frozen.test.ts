@@ -5,8 +5,8 @@ import type { OptimizerSpec } from '../../../compiler/ir/program.ts';
 import { elementCount } from '../../../compiler/ir/types.ts';
 import { array, classIndex, defineModel, layerNorm, linear, relu, softmaxCrossEntropy } from '../../../dsl/index.ts';
 import { random } from '../../../numeric/random.ts';
-import { packState } from '../../../runtime/checkpoint.ts';
 import { Engine, trainingSession } from '../../../runtime/engine.ts';
+import { packState } from '../../../runtime/flat-state.ts';
 import { engineState, stepScalars } from '../../../runtime/step-inputs.ts';
 
 const program = defineModel({

@@ -20,8 +20,8 @@ import {
   softmaxCrossEntropy,
 } from '../../../dsl/index.ts';
 import { random } from '../../../numeric/random.ts';
-import { packState } from '../../../runtime/checkpoint.ts';
 import { Engine, trainingSession } from '../../../runtime/engine.ts';
+import { packState } from '../../../runtime/flat-state.ts';
 import { expectedState } from '../../../runtime/manifest.ts';
 import type { Rate } from '../../../runtime/schedule.ts';
 import { engineState, loopBatches, loopScalars, stepScalars } from '../../../runtime/step-inputs.ts';
