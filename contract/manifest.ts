@@ -43,6 +43,10 @@ export interface ManifestFile {
   readonly outputs: readonly ManifestPort[];
   /** Of `tunable.onnx`: where each parameter and statistic lies. */
   readonly weights?: readonly WeightPlace[];
+  /**
+   * Of `tunable.onnx`: its last 64 bytes are the SHA-256, in hexadecimal, of its first `covers` bytes and of the text `entries`; to be written anew with the weights.
+   */
+  readonly seal?: { readonly covers: number; readonly entries: string };
 }
 
 /** How a decoder's picture becomes an image input: float32 planes [N,C,H,W] in [0,1], or its bytes uint8 [N,H,W,C]. */

@@ -30,10 +30,11 @@ export class DdrcError extends Error implements Diagnosis {
 
   constructor(diagnosis: Diagnosis) {
     // The line of a model file that made the mistake lies below ddrc's own calls, often deeper than the ten that V8 keeps.
-    const { stackTraceLimit } = Error;
-    Error.stackTraceLimit = Math.max(stackTraceLimit, 100);
+    const engine = Error as { stackTraceLimit?: number };
+    const { stackTraceLimit } = engine;
+    if (stackTraceLimit !== undefined) engine.stackTraceLimit = Math.max(stackTraceLimit, 100);
     super(diagnosis.message, diagnosis.cause === undefined ? undefined : { cause: diagnosis.cause });
-    Error.stackTraceLimit = stackTraceLimit;
+    if (stackTraceLimit !== undefined) engine.stackTraceLimit = stackTraceLimit;
     this.name = 'DdrcError';
     this.code = diagnosis.code;
     this.notes = diagnosis.notes ?? [];

@@ -12,13 +12,11 @@ function outputRole(name: string): ManifestRole {
 const plain = ({ name, type }: Port) => ({ name, dtype: type.dtype, shape: type.shape });
 
 /** What the manifest says of a file: the hash of its bytes, its inputs and outputs in their order, and what these are for. */
-export function describeFile(
-  emitted: EmittedGraph & { readonly weights?: ManifestFile['weights'] },
-  sha256: string,
-): ManifestFile {
+export function describeFile(emitted: EmittedGraph & Pick<ManifestFile, 'weights' | 'seal'>, sha256: string): ManifestFile {
   return {
     sha256,
     ...(emitted.weights && { weights: emitted.weights }),
+    ...(emitted.seal && { seal: emitted.seal }),
     inputs: emitted.inputs.map((port) => ({ ...plain(port), role: port.role as ManifestRole })),
     outputs: emitted.outputs.map((port) => ({ ...plain(port), role: outputRole(port.name) })),
   };

@@ -3,7 +3,7 @@
  * without a compiler can put trained weights into the file, byte for byte.
  */
 import protobuf from 'protobufjs/minimal.js';
-import type { WeightPlace } from '../../contract/manifest.ts';
+import type { ManifestFile, WeightPlace } from '../../contract/manifest.ts';
 import { encodeModel, type Port } from '../emit/encode.ts';
 import { lowerGraph } from '../emit/lower.ts';
 import type { Program } from '../ir/program.ts';
@@ -13,14 +13,14 @@ import type { EmittedGraph } from './emit-graph.ts';
 import { appendProbabilities, type InferenceRequest } from './inference.ts';
 
 /** Numbers of fields in onnx.proto. */
-const fields = { graph: 7, initializer: 5, name: 8, rawData: 9 };
+const fields = { graph: 7, initializer: 5, name: 8, rawData: 9, metadataProps: 14 };
 const delimited = 2;
 
 /** The inference graph with float32 images, whose weights lie at known places. */
 export function emitTunable(
   program: Program,
   { target, batch, weights, metadata }: Omit<InferenceRequest, 'input'>,
-): EmittedGraph & { readonly weights: readonly WeightPlace[] } {
+): EmittedGraph & Required<Pick<ManifestFile, 'weights' | 'seal'>> {
   const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false });
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   appendProbabilities(program, graph, outputs);
@@ -35,15 +35,19 @@ export function emitTunable(
   const given = [...simple.outputs].map(([name, value]) => ({ name, type: value.type, value: emitter.planar(value) }));
   const model = { name: graph.name, emitter, inputs, outputs: given, metadata };
   const bytes = encodeModel(model);
-  const places = placesOf(bytes).filter(({ name }) => weights.has(name));
-  return { bytes, inputs, outputs: given.map(({ name, type }) => ({ name, type })), choices, model, weights: places };
+  const { places: all, covers } = placesOf(bytes);
+  const places = all.filter(({ name }) => weights.has(name));
+  const seal = { covers, entries: JSON.stringify(Object.entries(metadata)) };
+  return { bytes, inputs, outputs: given.map(({ name, type }) => ({ name, type })), choices, model, weights: places, seal };
 }
 
-/** Where the values of each initializer begin, in the order of the file. */
-function placesOf(bytes: Uint8Array): WeightPlace[] {
+/** Where the values of each initializer begin, in the order of the file, and where its metadata do. */
+function placesOf(bytes: Uint8Array): { places: WeightPlace[]; covers: number } {
   const places: WeightPlace[] = [];
+  let covers = bytes.length;
   const reader = protobuf.Reader.create(bytes);
-  eachField(reader, bytes.length, (field) => {
+  eachField(reader, bytes.length, (field, start) => {
+    if (field === fields.metadataProps) covers = Math.min(covers, start);
     if (field !== fields.graph) return false;
     eachField(reader, reader.uint32() + reader.pos, (field) => {
       if (field !== fields.initializer) return false;
@@ -63,13 +67,14 @@ function placesOf(bytes: Uint8Array): WeightPlace[] {
     });
     return true;
   });
-  return places;
+  return { places, covers };
 }
 
-/** Goes over the fields up to `end`; `read` reads one that is delimited, or says that it is to be stepped over. */
-function eachField(reader: protobuf.Reader, end: number, read: (field: number) => boolean): void {
+/** Goes over the fields up to `end`; `read` reads one that is delimited, or says that it is to be stepped over. `start` is where it begins. */
+function eachField(reader: protobuf.Reader, end: number, read: (field: number, start: number) => boolean): void {
   while (reader.pos < end) {
+    const start = reader.pos;
     const tag = reader.uint32();
-    if ((tag & 7) !== delimited || !read(tag >>> 3)) reader.skipType(tag & 7);
+    if ((tag & 7) !== delimited || !read(tag >>> 3, start)) reader.skipType(tag & 7);
   }
 }

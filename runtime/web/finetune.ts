@@ -1,0 +1,141 @@
+import type { Manifest } from '../../contract/manifest.ts';
+import { DdrcError } from '../../diagnostics/error.ts';
+import { permutation, random } from '../../numeric/random.ts';
+import { tableLength } from '../flat-state.ts';
+import { fileOf, portsOf } from '../manifest.ts';
+import { argmax } from '../metrics.ts';
+import { stepScalars } from '../step-inputs.ts';
+import type { TensorData } from '../tensor.ts';
+import { writePlanes } from './pixels.ts';
+import type { Feeds, ModelFolder } from './session.ts';
+
+/** A picture of a known class: pixels uint8 [size,size,3] and the class's index. */
+export interface Example {
+  readonly pixels: Uint8Array;
+  readonly label: number;
+}
+
+/** Which parameters learn: those of the last layer, or all. */
+export type Part = 'head' | 'all';
+
+export interface FinetuneSettings {
+  readonly part: Part;
+  readonly steps: number;
+  readonly batch: number;
+  readonly learningRate: number;
+  readonly seed: number;
+}
+
+export interface FinetuneProgress {
+  /** Steps that are done, from 1, and all. */
+  readonly step: number;
+  readonly steps: number;
+  /** Mean loss of the step's examples. */
+  readonly loss: number;
+  /** Share of them that the step got right before it learned. */
+  readonly accuracy: number;
+}
+
+/** What training keeps from step to step: flat vectors by name, and how many steps there were. */
+export interface TrainingState {
+  readonly vectors: Readonly<Record<string, Float32Array>>;
+  readonly step: number;
+}
+
+/** The graph that trains a part. */
+export const graphOf: Readonly<Record<Part, string>> = { head: 'head.onnx', all: 'step.onnx' };
+
+/** A training that begins with these parameters and statistics. */
+export function startState(
+  { slots, parameters: table }: Manifest,
+  parameters: Float32Array,
+  statistics: Float32Array,
+): TrainingState {
+  const moments = slots.map((name): [string, Float32Array] => [name, new Float32Array(tableLength(table))]);
+  const vectors = { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(moments) };
+  return { vectors, step: 0 };
+}
+
+/** A batch of examples as a training graph takes it. */
+export function batchOf({ files }: Manifest, graph: string, examples: readonly Example[]): Feeds {
+  const { inputs } = files[graph];
+  const [image] = portsOf(inputs, 'data');
+  const [label] = portsOf(inputs, 'target');
+  const each = examples[0].pixels.length;
+  const planes = new Float32Array(each * examples.length);
+  examples.forEach(({ pixels }, i) => {
+    writePlanes(pixels, planes, i * each);
+  });
+  return {
+    [image.name]: { dtype: 'float32', shape: [examples.length, ...(image.shape.slice(1) as number[])], data: planes },
+    [label.name]: {
+      dtype: 'int64',
+      shape: [examples.length],
+      data: BigInt64Array.from(examples, (example) => BigInt(example.label)),
+    },
+  };
+}
+
+/** One step of the optimizer on a batch. */
+export async function trainStep(
+  folder: ModelFolder,
+  { part, learningRate, seed }: Pick<FinetuneSettings, 'part' | 'learningRate' | 'seed'>,
+  { vectors, step }: TrainingState,
+  examples: readonly Example[],
+): Promise<{ readonly state: TrainingState; readonly loss: number; readonly accuracy: number }> {
+  const { manifest } = folder;
+  const graph = graphOf[part];
+  const { outputs } = fileOf(manifest, graph);
+  const flat = Object.entries(vectors).map(([name, data]): [string, TensorData] => [
+    name,
+    { dtype: 'float32', shape: [data.length], data },
+  ]);
+  const feeds = {
+    ...batchOf(manifest, graph, examples),
+    ...stepScalars(manifest, step, { learningRate }, seed, graph),
+    ...Object.fromEntries(flat),
+  };
+  const [loss] = portsOf(outputs, 'loss');
+  const { output } = manifest.scores!;
+  const results = await folder.run(graph, feeds, [loss.name, output, ...flat.map(([name]) => `${name}_out`)], true);
+  const after = flat.map(([name]): [string, Float32Array] => [name, results[`${name}_out`].data as Float32Array]);
+  const scores = results[output].data as Float32Array;
+  const classes = scores.length / examples.length;
+  const right = examples.filter(({ label }, i) => argmax(scores, i * classes, classes) === label).length;
+  return {
+    state: { vectors: Object.fromEntries(after), step: step + 1 },
+    loss: (results[loss.name].data as Float32Array)[0],
+    accuracy: right / examples.length,
+  };
+}
+
+/**
+ * Trains on examples in a random order that follows from the seed, epoch after epoch. In each, what does not fill a batch is left out, if there is a full one.
+ * @param proceed told of each step; false stops the training after it
+ * @throws DdrcError LOSS_NOT_FINITE
+ */
+export async function finetune(
+  folder: ModelFolder,
+  settings: FinetuneSettings,
+  start: TrainingState,
+  examples: readonly Example[],
+  proceed: (progress: FinetuneProgress) => Promise<boolean>,
+): Promise<TrainingState> {
+  const { batch, steps, seed } = settings;
+  let state = start;
+  for (let epoch = 1, done = 0; done < steps; epoch++) {
+    const order = permutation(examples.length, random(seed, 'order', epoch));
+    for (let first = 0; (first === 0 || first + batch <= order.length) && done < steps; first += batch) {
+      const chosen = Array.from(order.subarray(first, first + batch), (index) => examples[index]);
+      const { loss, accuracy, ...result } = await trainStep(folder, settings, state, chosen);
+      if (!Number.isFinite(loss)) {
+        const message = `the loss became ${loss} at step ${done + 1}`;
+        throw new DdrcError({ code: 'LOSS_NOT_FINITE', message, hint: 'lower the learning rate; the weights are as before' });
+      }
+      state = result.state;
+      done++;
+      if (!(await proceed({ step: done, steps, loss, accuracy }))) return state;
+    }
+  }
+  return state;
+}

@@ -1,0 +1,98 @@
+import type * as Ort from 'onnxruntime-web';
+import type { Manifest } from '../../contract/manifest.ts';
+import { DdrcError } from '../../diagnostics/error.ts';
+import type { TensorData } from '../tensor.ts';
+import type { LoadedOrt } from './ort.ts';
+
+export type Feeds = Readonly<Record<string, TensorData>>;
+
+/** The files of a built model, and sessions of those that have been asked for. */
+export class ModelFolder {
+  private readonly sessions = new Map<string, Promise<Ort.InferenceSession>>();
+  private readonly replaced = new Map<string, Uint8Array>();
+
+  constructor(
+    readonly manifest: Manifest,
+    private readonly folder: string,
+    private readonly loaded: LoadedOrt,
+  ) {}
+
+  has(name: string): boolean {
+    return Object.hasOwn(this.manifest.files, name);
+  }
+
+  /** @throws DdrcError FILE_UNREADABLE where it cannot be fetched */
+  async bytes(name: string): Promise<Uint8Array> {
+    return this.replaced.get(name) ?? fetchBytes(new URL(name, this.folder).href, name);
+  }
+
+  /** Puts other bytes in a file's place, or, without any, takes them back; a session of it is made anew. */
+  async replace(name: string, bytes?: Uint8Array): Promise<void> {
+    if (bytes) this.replaced.set(name, bytes);
+    else this.replaced.delete(name);
+    await this.release(name);
+  }
+
+  async release(name: string): Promise<void> {
+    const session = this.sessions.get(name);
+    this.sessions.delete(name);
+    await (await session?.catch(() => undefined))?.release();
+  }
+
+  /**
+   * Runs a graph.
+   * @param training whether nothing is to be rewritten: the compiler has put the nodes in order
+   */
+  async run(name: string, feeds: Feeds, fetch: readonly string[], training = false): Promise<Record<string, TensorData>> {
+    let making = this.sessions.get(name);
+    if (!making) {
+      making = this.open(name, training);
+      this.sessions.set(name, making);
+      making.catch(() => this.sessions.delete(name));
+    }
+    const session = await making;
+    const { Tensor } = this.loaded.ort;
+    const inputs = Object.fromEntries(
+      session.inputNames.map((input) => {
+        const { dtype, data, shape } = feeds[input];
+        return [input, new Tensor(dtype as 'float32', data as Float32Array, shape)];
+      }),
+    );
+    const outputs = await session.run(inputs, [...fetch]);
+    const results: Record<string, TensorData> = {};
+    for (const output of fetch) {
+      const tensor = outputs[output];
+      const data = (await tensor.getData()) as TensorData['data'];
+      results[output] = { dtype: tensor.type as TensorData['dtype'], shape: [...tensor.dims], data };
+      tensor.dispose();
+    }
+    return results;
+  }
+
+  private async open(name: string, training: boolean): Promise<Ort.InferenceSession> {
+    return this.loaded.ort.InferenceSession.create(await this.bytes(name), {
+      executionProviders: [this.loaded.device],
+      graphOptimizationLevel: training ? 'disabled' : 'all',
+      enableMemPattern: false,
+    });
+  }
+}
+
+export async function fetchBytes(url: string, what: string): Promise<Uint8Array> {
+  const failed = (how: string, cause?: unknown) =>
+    new DdrcError({
+      code: 'FILE_UNREADABLE',
+      message: `${what} cannot be loaded: ${how}`,
+      where: url,
+      hint: 'look whether the site is complete and the connection works',
+      cause,
+    });
+  let response: Response;
+  try {
+    response = await fetch(url);
+  } catch (cause) {
+    throw failed('the connection failed', cause);
+  }
+  if (!response.ok) throw failed(`the server answered ${response.status}`);
+  return new Uint8Array(await response.arrayBuffer());
+}

@@ -1,0 +1,26 @@
+import type { Manifest } from '../../contract/manifest.ts';
+import { fileOf } from '../manifest.ts';
+import type { TensorData } from '../tensor.ts';
+
+/** A copy of `tunable.onnx` with other weights written where the manifest says, and the hash in its metadata made right again. */
+export async function withWeights(
+  manifest: Manifest,
+  file: Uint8Array,
+  tensors: ReadonlyMap<string, TensorData>,
+): Promise<Uint8Array> {
+  const { weights = [], seal } = fileOf(manifest, 'tunable.onnx');
+  const bytes = new Uint8Array(file);
+  for (const { name, offset } of weights) {
+    const { buffer, byteOffset, byteLength } = tensors.get(name)!.data;
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), offset);
+  }
+  if (!seal) return bytes;
+  const entries = new TextEncoder().encode(seal.entries);
+  const covered = new Uint8Array(seal.covers + entries.length);
+  covered.set(bytes.subarray(0, seal.covers));
+  covered.set(entries, seal.covers);
+  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', covered));
+  const hex = Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  bytes.set(new TextEncoder().encode(hex), bytes.length - hex.length);
+  return bytes;
+}
