@@ -107,7 +107,16 @@ describe("README's promise that ddrc talks to no network", () => {
 });
 
 describe('links between the documents', () => {
-  it.each(['README.md', 'ARCHITECTURE.md', 'docs/tutorial.md', 'docs/api.md', 'docs/manifest.md'])('%s', (document) => {
+  it.each([
+    'README.md',
+    'ARCHITECTURE.md',
+    'docs/tutorial.md',
+    'docs/api.md',
+    'docs/manifest.md',
+    'docs/weights.md',
+    'docs/ort-training.md',
+    'examples/README.md',
+  ])('%s', (document) => {
     const text = readFileSync(join(checkout, document), 'utf8');
     for (const [, target] of text.matchAll(/\]\(([^)#:]+)\)/g)) {
       expect(existsSync(join(checkout, dirname(document), target)), target).toBe(true);

@@ -16,6 +16,12 @@ export const contractFiles = ['training_model.onnx', 'eval_model.onnx', 'optimiz
 type Feeds = Record<string, TensorData>;
 type State = Record<string, Float32Array>;
 
+/** What a step gives, and the state after it. */
+export interface Stepped {
+  readonly outputs: Feeds;
+  readonly state: State;
+}
+
 /** Feeds are handed over, so each run takes its own. */
 export const own = (feeds: Feeds): Feeds =>
   Object.fromEntries(
@@ -38,9 +44,9 @@ export interface Pair {
   /** A batch of examples, the same every time. */
   examples(): Feeds;
   /** Loss, outputs, gradient and new state by the stock step, from the state that it has. */
-  stockStep(step: number, learningRate: number): Promise<{ outputs: Feeds; state: State }>;
+  stockStep(step: number, learningRate: number): Promise<Stepped>;
   /** The same by the training artifacts, from a given state. */
-  ortStep(before: State, step: number): Promise<{ outputs: Feeds; state: State }>;
+  ortStep(before: State, step: number): Promise<Stepped>;
   seedOf(step: number): Feeds;
   close(): Promise<void>;
 }

@@ -69,10 +69,11 @@ describe('npm pack', () => {
     /^dist\/[\w/-]+\.d\.ts$/,
     /^models\/[\w-]+\.ts$/,
     /^docs\/[\w.-]+\.(md|json)$/,
+    /^examples\/([\w-]+\/)?[\w-]+\.(md|mjs|py|cpp|cs|java)$/,
     /^(package\.json|README\.md|ARCHITECTURE\.md|CHANGELOG\.md|LICENSE)$/,
   ];
 
-  it('holds compiled code, models and documents, and nothing else', () => {
+  it('holds compiled code, models, documents and examples, and nothing else', () => {
     expect(paths().filter((path) => !kinds.some((kind) => kind.test(path)))).toEqual([]);
   });
 

@@ -1,0 +1,82 @@
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import sirv from 'sirv';
+import { DdrcError } from '../diagnostics/error.ts';
+import { example } from './example.ts';
+import { wholeNumber } from './flags.ts';
+import { onInterrupt } from './interrupt.ts';
+import { siteFiles, writeSite } from './site.ts';
+
+/** What isolates a page from others, so that wasm may have threads. */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+};
+
+/** `ddrc serve RUN|SITE`: a site on this machine, for this machine. */
+export function add(program: Command): void {
+  program
+    .command('serve')
+    .description('serve the site of a trained model on this machine, for this machine only')
+    .argument('<folder>', 'run folder of ddrc train, or a site that ddrc web wrote')
+    .option('--port <n>', 'port of 127.0.0.1; 0 takes a free one', wholeNumber(0, 65_535), 8080)
+    .addHelpText('after', example('ddrc serve runs/ddrnet-1'))
+    .action(serve);
+}
+
+async function serve(folder: string, { port }: { readonly port: number }): Promise<void> {
+  const isSite = existsSync(join(folder, 'model', 'manifest.json'));
+  const site = isSite ? resolve(folder) : mkdtempSync(join(tmpdir(), 'ddrc-site-'));
+  const clear = () => isSite || rmSync(site, { recursive: true, force: true });
+  try {
+    if (!isSite) writeSite(site, await siteFiles(folder));
+    await listen(site, port, clear);
+  } catch (error) {
+    clear();
+    throw error;
+  }
+}
+
+/** Serves a folder until the process is stopped. */
+function listen(site: string, port: number, clear: () => void): Promise<void> {
+  const files = sirv(site, { etag: true, setHeaders: (response) => setIsolation(response) });
+  const server = createServer((request, response) => {
+    files(request, response, () => {
+      response.statusCode = 404;
+      response.end('there is no such file\n');
+    });
+  });
+  return new Promise((resolve, reject) => {
+    const giveBack = onInterrupt((exitCode) => {
+      clear();
+      process.exit(exitCode === 130 ? 0 : exitCode);
+    });
+    server.on('error', (cause: NodeJS.ErrnoException) => {
+      giveBack();
+      const taken = cause.code === 'EADDRINUSE';
+      reject(
+        new DdrcError({
+          code: 'USAGE',
+          message: taken ? `port ${port} is taken` : `port ${port} cannot be opened (${cause.code})`,
+          where: '--port',
+          hint: 'give another --port, or 0 for a free one',
+          cause,
+        }),
+      );
+    });
+    server.on('close', resolve);
+    server.listen(port, '127.0.0.1', () => {
+      const address = server.address();
+      const at = typeof address === 'object' && address ? address.port : port;
+      process.stdout.write(`http://127.0.0.1:${at}/  Ctrl-C ends it\n`);
+    });
+  });
+}
+
+function setIsolation(response: { setHeader(name: string, value: string): void }): void {
+  for (const [name, value] of Object.entries(isolation)) response.setHeader(name, value);
+}

@@ -1,0 +1,143 @@
+import { createHash } from 'node:crypto';
+import { copyFileSync, existsSync, readdirSync, statSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { dirname, join } from 'node:path';
+import { compile } from '../compiler/compile.ts';
+import type { Program } from '../compiler/ir/program.ts';
+import type { Manifest } from '../contract/manifest.ts';
+import { DdrcError } from '../diagnostics/error.ts';
+import { loadWeights } from '../runtime/checkpoint.ts';
+import { makeFolder, readBytes, writeFileAtomic } from '../runtime/files.ts';
+import { expectedState } from '../runtime/manifest.ts';
+import { openRun } from '../runtime/runfolder.ts';
+import { serializeSafetensors } from '../runtime/safetensors.ts';
+import { namedTensors } from './compile-for-device.ts';
+import { instantiate, loadModel } from './load-model.ts';
+import { packageRoot } from './project.ts';
+import { settingsOf } from './train-settings.ts';
+
+/** The page as Vite built it. */
+const page = join(packageRoot, 'dist', 'page');
+/** What a page needs of onnxruntime-web: a build for wasm and one that has WebGPU as well, each with its module. */
+const ortFiles = [
+  'ort.wasm.min.mjs',
+  'ort-wasm-simd-threaded.mjs',
+  'ort-wasm-simd-threaded.wasm',
+  'ort.webgpu.min.mjs',
+  'ort-wasm-simd-threaded.asyncify.mjs',
+  'ort-wasm-simd-threaded.asyncify.wasm',
+];
+
+/** A file of a site: its place, and its content or the file that is copied there. */
+export interface SiteFile {
+  readonly path: string;
+  readonly content: Uint8Array | { readonly copyOf: string };
+}
+
+/**
+ * The files of a site for a trained run: page, ONNX Runtime and model.
+ * @throws DdrcError of runs, checkpoints and model files; MODEL_FOREIGN where the model takes no picture or gives no scores
+ */
+export async function siteFiles(folder: string): Promise<SiteFile[]> {
+  const model = await modelFiles(folder);
+  const ort = dirname(createRequire(import.meta.url).resolve('onnxruntime-web'));
+  const files: SiteFile[] = [
+    ...filesBelow(page).map((path) => ({ path, content: { copyOf: join(page, path) } })),
+    ...ortFiles.map((name) => ({ path: `ort/${name}`, content: { copyOf: join(ort, name) } })),
+    ...[...model].map(([name, content]) => ({ path: `model/${name}`, content })),
+  ];
+  return files.map((file) => (file.path === 'sw.js' ? serviceWorker(file, files) : file));
+}
+
+/** The service worker with the list of files that it keeps for when there is no connection, and a version that changes with any of them. */
+function serviceWorker(file: SiteFile, files: readonly SiteFile[]): SiteFile {
+  const kept = files.map(({ path }) => path).filter((path) => path !== 'sw.js' && !/webgpu|asyncify/.test(path));
+  const hash = createHash('sha256');
+  for (const each of files) hash.update(each.path).update(contentOf(each));
+  const settings = { version: hash.digest('hex').slice(0, 16), kept };
+  const text = new TextDecoder().decode(contentOf(file));
+  return { path: file.path, content: new TextEncoder().encode(`const site = ${JSON.stringify(settings)};\n${text}`) };
+}
+
+function contentOf({ content }: SiteFile): Uint8Array {
+  return 'copyOf' in content ? readBytes(content.copyOf) : content;
+}
+
+/** Bytes of a file of a site. */
+export function sizeOf({ content }: SiteFile): number {
+  return 'copyOf' in content ? statSync(content.copyOf).size : content.length;
+}
+
+/** Writes a site; the service worker, which makes the rest stay, last. */
+export function writeSite(out: string, files: readonly SiteFile[]): void {
+  const late = (path: string) => Number(path === 'sw.js') + 2 * Number(path === 'index.html');
+  for (const { path, content } of [...files].sort((a, b) => late(a.path) - late(b.path))) {
+    const target = join(out, path);
+    makeFolder(dirname(target));
+    if ('copyOf' in content) copyFileSync(content.copyOf, target);
+    else writeFileAtomic(target, content);
+  }
+}
+
+/** Model, weights and training graphs of a run's best epoch, with their manifest. */
+async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
+  const run = openRun(folder);
+  const settings = settingsOf(run.config, run.paths.folder);
+  if (!existsSync(run.paths.best)) {
+    throw new DdrcError({
+      code: 'FILE_MISSING',
+      message: `the run in ${folder} has no weights yet: it has not finished an epoch`,
+      where: run.paths.best,
+      hint: `go on with ddrc train --resume ${folder}`,
+    });
+  }
+  const program = instantiate(await loadModel(settings.modelFile ?? undefined), settings.options);
+  checkProgram(program);
+  const classes = settings.classes ?? undefined;
+  const plain = compile(program, { artifacts: [], classes });
+  const expected = expectedState(plain.manifest);
+  const weights = namedTensors(expected, loadWeights(run.paths.best, expected));
+  const { optimizer, clipNorm } = settings;
+  const request = { weights, classes, optimizer, clipNorm };
+  const { manifest, files } = compile(program, { ...request, artifacts: ['model', 'tunable', 'explain', 'step'] });
+  const all = new Map(files);
+  const described: Record<string, Manifest['files'][string]> = { ...manifest.files };
+  const freeze = allButHead(plain.manifest);
+  if (freeze.length > 0) {
+    const head = compile(program, { ...request, artifacts: ['step'], freeze });
+    all.set('head.onnx', head.files.get('step.onnx')!);
+    described['head.onnx'] = head.manifest.files['step.onnx'];
+  }
+  const initial = serializeSafetensors(weights, { model: manifest.model, modelHash: manifest.modelHash });
+  all.set('initial.safetensors', initial);
+  const sha256 = createHash('sha256').update(initial).digest('hex');
+  described['initial.safetensors'] = { sha256, inputs: [], outputs: [] };
+  all.set('manifest.json', new TextEncoder().encode(JSON.stringify({ ...manifest, files: described })));
+  return all;
+}
+
+function checkProgram({ name, inputs, scores }: Program): void {
+  const [image] = inputs;
+  const foreign = (message: string, hint: string) =>
+    new DdrcError({ code: 'MODEL_FOREIGN', message: `${name} ${message}`, hint });
+  if (inputs.length !== 1 || image.kind !== 'image' || image.type.shape[1] !== 3 || image.type.shape[2] !== image.type.shape[3])
+    throw foreign(
+      'does not take one square colour picture, so there is no page for it',
+      'give it one input image(3, size, size)',
+    );
+  if (!scores) throw foreign('has no scores of classes, so there is nothing that a page could show', 'give defineModel scores');
+}
+
+/** Names of all parameters but those of the last layer that has some. */
+function allButHead({ parameters }: Manifest): string[] {
+  const last = parameters.at(-1)!.name;
+  const head = last.slice(0, last.lastIndexOf('.') + 1);
+  return parameters.map(({ name }) => name).filter((name) => (head === '' ? name !== last : !name.startsWith(head)));
+}
+
+function filesBelow(folder: string): string[] {
+  if (!existsSync(folder)) throw new Error('the page has not been built: npm run build makes it');
+  return readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
+}

@@ -1,0 +1,44 @@
+import { existsSync, readdirSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+import { DdrcError } from '../diagnostics/error.ts';
+import { example } from './example.ts';
+import { bytes } from './quantity.ts';
+import { siteFiles, sizeOf, writeSite } from './site.ts';
+
+/** `ddrc web RUN --out DIR`: a static site that classifies with a trained model, explains and learns. */
+export function add(program: Command): void {
+  program
+    .command('web')
+    .description(
+      'write a static site in which a trained model classifies pictures, shows where a class comes from, and learns; nothing leaves the browser',
+    )
+    .argument('<run>', 'run folder of ddrc train')
+    .requiredOption('--out <folder>', 'where the site goes: a new or empty folder, or one that ddrc web wrote')
+    .addHelpText('after', example('ddrc web runs/ddrnet-1 --out site'))
+    .action(web);
+}
+
+async function web(run: string, { out }: { readonly out: string }): Promise<void> {
+  const folder = resolve(out);
+  checkOut(folder, out);
+  const files = await siteFiles(run);
+  writeSite(folder, files);
+  const total = files.reduce((sum, file) => sum + sizeOf(file), 0);
+  process.stdout.write(
+    `${out}  ${files.length} files, ${bytes(total)}\nany static host serves it, below any path; here: npx ddrc serve ${out}\n`,
+  );
+}
+
+/** A folder with other things in it is left alone: a typo would put a site among someone's photographs. */
+function checkOut(folder: string, out: string): void {
+  if (!existsSync(folder)) return;
+  const others = readdirSync(folder);
+  if (others.length === 0 || existsSync(join(folder, 'model', 'manifest.json'))) return;
+  throw new DdrcError({
+    code: 'OUTPUT_UNWRITABLE',
+    message: `${out} is not empty and no site of ddrc: it holds ${others[0]}`,
+    where: folder,
+    hint: 'give --out a new or empty folder',
+  });
+}

@@ -1,0 +1,50 @@
+/*
+ * Keeps the files of the site, so that it works without a connection after the first visit. `site` stands above: `ddrc web` puts it there.
+ */
+const cacheName = `ddrc-${site.version}`;
+
+self.addEventListener('install', (event) => {
+  const scope = self.registration.scope;
+  const keep = async () => {
+    const cache = await caches.open(cacheName);
+    await cache.addAll(['', ...site.kept].map((path) => new URL(path, scope).href));
+    await self.skipWaiting();
+  };
+  event.waitUntil(keep());
+});
+
+self.addEventListener('activate', (event) => {
+  const tidy = async () => {
+    const names = await caches.keys();
+    await Promise.all(names.filter((name) => name.startsWith('ddrc-') && name !== cacheName).map((name) => caches.delete(name)));
+    await self.clients.claim();
+  };
+  event.waitUntil(tidy());
+});
+
+self.addEventListener('fetch', (event) => {
+  const { request } = event;
+  if (request.method !== 'GET' || !request.url.startsWith(self.registration.scope)) return;
+  event.respondWith(answer(request));
+});
+
+/** The kept file, or the server's, which is kept from then on. */
+async function answer(request) {
+  const cache = await caches.open(cacheName);
+  const kept = await cache.match(request, { ignoreSearch: true });
+  if (kept) return isolated(kept);
+  const response = await fetch(request);
+  // A full disk or quota must not stand between the page and its file.
+  if (response.ok) await cache.put(request, response.clone()).catch(() => {});
+  return isolated(response);
+}
+
+/** The response with the headers that isolate the page from others, so that wasm may have threads on hosts that do not send them. */
+function isolated(response) {
+  if (response.status === 0) return response;
+  const headers = new Headers(response.headers);
+  headers.set('Cross-Origin-Opener-Policy', 'same-origin');
+  headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
+  headers.set('Cross-Origin-Resource-Policy', 'same-origin');
+  return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
+}
