@@ -67,6 +67,7 @@ describe('npm pack', () => {
   const kinds = [
     /^dist\/[\w/-]+\.js$/,
     /^dist\/[\w/-]+\.d\.ts$/,
+    /^dist\/page\/(index\.html|icon\.svg|assets\/[\w-]+\.(js|css))$/,
     /^models\/[\w-]+\.ts$/,
     /^docs\/[\w.-]+\.(md|json)$/,
     /^examples\/([\w-]+\/)?[\w-]+\.(md|mjs|py|cpp|cs|java)$/,
@@ -96,7 +97,7 @@ describe('npm pack', () => {
   });
 
   it('holds no compiled file whose source is gone (remove dist and build it again)', () => {
-    const compiled = paths().filter((path) => path.startsWith('dist/'));
+    const compiled = paths().filter((path) => path.startsWith('dist/') && !path.startsWith('dist/page/'));
     const sources = compiled.map((path) => path.slice('dist/'.length).replace(/(\.d\.ts|\.js)$/, '.ts'));
     expect(sources.filter((source) => !existsSync(join(checkout, source)))).toEqual([]);
   });
