@@ -11,7 +11,7 @@ import type { Program } from '../ir/program.ts';
 import type { Dim } from '../ir/types.ts';
 import { differentiate } from '../passes/autodiff.ts';
 import { liveNodes } from '../passes/rewrite.ts';
-import { type EmittedGraph, emitGraph } from './emit-graph.ts';
+import { emitWithWeights, type TunableGraph } from './tunable.ts';
 
 export interface ExplainRequest {
   readonly target: Target;
@@ -27,11 +27,11 @@ const least = 1e-12;
  * `explain.onnx`: takes the model's inputs and `class` int64 [N]; gives `attention` [N,h,w] in [0,1], in the size of the feature map, rows from the top.
  * @throws DdrcError MODEL_INVALID where the model has no scores of classes, or no feature map before them
  */
-export function emitExplanation(program: Program, { target, batch, weights }: ExplainRequest): EmittedGraph {
+export function emitExplanation(program: Program, { target, batch, weights }: ExplainRequest): TunableGraph {
   const refused = (message: string, hint: string) =>
     new DdrcError({ code: 'MODEL_INVALID', message: `${program.name}: ${message}`, hint });
   if (!program.scores) throw refused('has no scores of classes, so there is no class to explain', 'give defineModel scores');
-  const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false, weights });
+  const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false });
   const scores = outputs.get(program.scores.output)!;
   graph.outputs.set('scores', scores);
   const map = lastMap(graph);
@@ -47,7 +47,7 @@ export function emitExplanation(program: Program, { target, batch, weights }: Ex
   const attention = graph.op('relu', [graph.op('reduceSum', [weighted], { axes: [1], keepdims: false })]);
   const peak = graph.op('reduceMax', [attention], { axes: [1, 2], keepdims: true });
   graph.outputs.set('attention', graph.op('div', [attention, graph.op('maximum', [peak, graph.constant(scalar(least))])]));
-  return emitGraph(graph, target);
+  return emitWithWeights(graph, target, weights);
 }
 
 /** The last value [N,C,H,W] with a map of more than one place that the graph's outputs depend on. */

@@ -6,6 +6,9 @@ import protobuf from 'protobufjs/minimal.js';
 import type { ManifestFile, WeightPlace } from '../../contract/manifest.ts';
 import { encodeModel, type Port } from '../emit/encode.ts';
 import { lowerGraph } from '../emit/lower.ts';
+import type { Target } from '../emit/lowering.ts';
+import type { Graph } from '../ir/graph.ts';
+import type { NDArray } from '../ir/ndarray.ts';
 import type { Program } from '../ir/program.ts';
 import { simplify } from '../passes/simplify.ts';
 import { verify } from '../passes/verify.ts';
@@ -20,10 +23,24 @@ const delimited = 2;
 export function emitTunable(
   program: Program,
   { target, batch, weights, metadata }: Omit<InferenceRequest, 'input'>,
-): EmittedGraph & Required<Pick<ManifestFile, 'weights' | 'seal'>> {
+): TunableGraph {
   const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false });
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   appendProbabilities(program, graph, outputs);
+  const emitted = emitWithWeights(graph, target, weights, metadata);
+  return { ...emitted, seal: { covers: placesOf(emitted.bytes).covers, entries: JSON.stringify(Object.entries(metadata)) } };
+}
+
+/** A graph whose file can be given other weights. */
+export type TunableGraph = EmittedGraph & Pick<ManifestFile, 'weights' | 'seal'>;
+
+/** Emits a graph with its parameters and statistics, which are inputs of the IR's graph, as initializers of their names. */
+export function emitWithWeights(
+  graph: Graph,
+  target: Target,
+  weights: ReadonlyMap<string, NDArray>,
+  metadata: Readonly<Record<string, string>> = {},
+): TunableGraph {
   const simple = simplify(graph);
   verify(simple);
   const { emitter, choices } = lowerGraph(simple, target);
@@ -35,10 +52,8 @@ export function emitTunable(
   const given = [...simple.outputs].map(([name, value]) => ({ name, type: value.type, value: emitter.planar(value) }));
   const model = { name: graph.name, emitter, inputs, outputs: given, metadata };
   const bytes = encodeModel(model);
-  const { places: all, covers } = placesOf(bytes);
-  const places = all.filter(({ name }) => weights.has(name));
-  const seal = { covers, entries: JSON.stringify(Object.entries(metadata)) };
-  return { bytes, inputs, outputs: given.map(({ name, type }) => ({ name, type })), choices, model, weights: places, seal };
+  const places = placesOf(bytes).places.filter(({ name }) => weights.has(name));
+  return { bytes, inputs, outputs: given.map(({ name, type }) => ({ name, type })), choices, model, weights: places };
 }
 
 /** Where the values of each initializer begin, in the order of the file, and where its metadata do. */

@@ -119,7 +119,7 @@ export class WebModel {
     return { class: ordered[0].class, probabilities: ordered, milliseconds };
   }
 
-  /** Where in a picture a class comes from (Grad-CAM), by the weights that the model came with. */
+  /** Where in a picture a class comes from (Grad-CAM), by the present weights. */
   explain(image: ImageSource, className: string): Promise<AttentionMap> {
     return this.answered(this.remote.explain(image, this.indexOf(className)));
   }

@@ -2,17 +2,18 @@ import type { Manifest } from '../../contract/manifest.ts';
 import { fileOf } from '../manifest.ts';
 import type { TensorData } from '../tensor.ts';
 
-/** A copy of `tunable.onnx` with other weights written where the manifest says, and the hash in its metadata made right again. */
+/** A copy of a file with other weights written where the manifest says, and, where its metadata has a hash, that made right again. */
 export async function withWeights(
   manifest: Manifest,
+  name: 'tunable.onnx' | 'explain.onnx',
   file: Uint8Array,
   tensors: ReadonlyMap<string, TensorData>,
 ): Promise<Uint8Array> {
-  const { weights = [], seal } = fileOf(manifest, 'tunable.onnx');
+  const { weights = [], seal } = fileOf(manifest, name);
   const bytes = new Uint8Array(file);
-  for (const { name, offset } of weights) {
-    const { buffer, byteOffset, byteLength } = tensors.get(name)!.data;
-    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), offset);
+  for (const place of weights) {
+    const { buffer, byteOffset, byteLength } = tensors.get(place.name)!.data;
+    bytes.set(new Uint8Array(buffer, byteOffset, byteLength), place.offset);
   }
   if (!seal) return bytes;
   const entries = new TextEncoder().encode(seal.entries);

@@ -94,14 +94,18 @@ export type Answer<T> =
   | { readonly failure: { readonly code: string; readonly text: string; readonly hint?: string } };
 
 class PageModel {
+  private readonly undoable: TrainingState[] = [];
+  private stopped = false;
+  /** Whether the weights are others than those of model.onnx. */
+  private tuned = false;
+  /** The files that weights are written into, as they were built. */
+  private readonly originals = new Map<string, Promise<Uint8Array>>();
+
   private constructor(
     private readonly folder: ModelFolder,
     private readonly info: ModelInfo,
     private state: TrainingState,
   ) {}
-
-  private readonly undoable: TrainingState[] = [];
-  private stopped = false;
 
   static async open({ model, ...settings }: WorkerSettings): Promise<PageModel> {
     const text = new TextDecoder().decode(await fetchBytes(new URL('manifest.json', model).href, 'manifest.json'));
@@ -210,7 +214,7 @@ class PageModel {
 
   /** The model with its present weights as an ONNX file. */
   async onnx(): Promise<Uint8Array> {
-    return withWeights(this.folder.manifest, await this.folder.bytes('tunable.onnx'), this.tensors());
+    return withWeights(this.folder.manifest, 'tunable.onnx', await this.folder.bytes('tunable.onnx'), this.tensors());
   }
 
   private tensors() {
@@ -230,17 +234,16 @@ class PageModel {
   /** From now on, pictures are classified with these weights. */
   private async take(state: TrainingState): Promise<void> {
     this.state = state;
-    const original = await this.original();
-    await this.folder.replace('tunable.onnx', await withWeights(this.folder.manifest, original, this.tensors()));
+    for (const name of ['tunable.onnx', 'explain.onnx'] as const) {
+      if (!this.folder.has(name)) continue;
+      let original = this.originals.get(name);
+      if (!original) {
+        original = this.folder.bytes(name);
+        this.originals.set(name, original);
+      }
+      await this.folder.replace(name, await withWeights(this.folder.manifest, name, await original, this.tensors()));
+    }
     this.tuned = true;
-  }
-
-  private tuned = false;
-  private originalBytes: Promise<Uint8Array> | null = null;
-
-  private original(): Promise<Uint8Array> {
-    this.originalBytes ??= this.folder.bytes('tunable.onnx');
-    return this.originalBytes;
   }
 
   private imageFeed(pictures: readonly Uint8Array[]) {

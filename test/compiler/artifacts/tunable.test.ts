@@ -64,7 +64,7 @@ describe.each([
     expect(changed.length).toBe(tunable(second).length);
     expect(others).toBeGreaterThanOrEqual(changed.length - 64);
     const tensors = asTensors(second.initial);
-    expect(await withWeights(first.manifest, tunable(first), tensors)).toEqual(tunable(second));
+    expect(await withWeights(first.manifest, 'tunable.onnx', tunable(first), tensors)).toEqual(tunable(second));
     expect(await probabilities(changed)).toEqual(await probabilities(tunable(second)));
     expect(await probabilities(changed)).not.toEqual(await probabilities(tunable(first)));
     const damaged = expect.objectContaining({ code: 'MODEL_DAMAGED' });

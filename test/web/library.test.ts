@@ -1,0 +1,251 @@
+/*
+ * `ddrc/web` in a real Chromium, number by number against onnxruntime-node on the same files.
+ */
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { InferenceSession, Tensor } from 'onnxruntime-node';
+import type { Browser, Page } from 'playwright-core';
+import { build } from 'vite';
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { decodeFile } from '../../runtime/data/decode.ts';
+import { parseManifest } from '../../runtime/manifest.ts';
+import { stepScalars } from '../../runtime/step-inputs.ts';
+import type { OpenOptions, WebModel } from '../../runtime/web/index.ts';
+import { temporaryFolder } from '../cli/ddrc.ts';
+import { noBrowser, type ServedSite, serveFolder, startBrowser } from './browser.ts';
+import { colours, makeSmallSite, type SmallSite } from './run.ts';
+
+const folder = temporaryFolder();
+const size = 32;
+let made: SmallSite;
+let served: ServedSite;
+let browser: Browser;
+let page: Page;
+
+beforeAll(async () => {
+  if (noBrowser) return;
+  made = await makeSmallSite(folder);
+  await bundle(join(made.site, 'harness'));
+  served = await serveFolder(made.site);
+  browser = await startBrowser();
+}, 120_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await served?.close();
+});
+
+beforeEach(async (test) => {
+  if (noBrowser) return test.skip(noBrowser);
+  await page?.close();
+  page = await browser.newPage();
+  await page.goto(`${served.url}harness/`);
+  await expect.poll(() => page.evaluate(() => typeof (globalThis as { openModel?: unknown }).openModel)).toBe('function');
+  await openIt({});
+});
+
+/** The library as a bundler makes it, with a page that loads it. */
+async function bundle(out: string): Promise<void> {
+  const source = join(folder, 'harness');
+  mkdirSync(source);
+  writeFileSync(
+    join(source, 'index.html'),
+    '<!doctype html><title>harness</title><script type="module" src="./harness.ts"></script>',
+  );
+  writeFileSync(join(source, 'harness.ts'), readFileSync(join(import.meta.dirname, 'harness.ts')));
+  const root = join(import.meta.dirname, '../..');
+  await build({
+    root: source,
+    base: './',
+    configFile: false,
+    logLevel: 'error',
+    resolve: { alias: { 'ddrc/web': join(root, 'dist/runtime/web/index.js'), comlink: join(root, 'node_modules/comlink') } },
+    build: { outDir: out, emptyOutDir: true, target: 'es2022' },
+    worker: { format: 'es' },
+  });
+}
+
+/** Opens the site's model in the page, as `model`. */
+async function openIt(options: Partial<Record<keyof OpenOptions, string | number>>): Promise<void> {
+  await page.evaluate(
+    async ([url, options]) => {
+      const { openModel } = globalThis as unknown as { openModel: (options: object) => Promise<WebModel> };
+      const model = await openModel({ model: `${url}model/`, ort: `${url}ort/`, device: 'wasm', ...options });
+      Object.assign(globalThis, { model });
+    },
+    [served.url, options] as const,
+  );
+}
+
+const base64 = (path: string) => readFileSync(path).toString('base64');
+
+/** Planes float32 [3,size,size] of a picture as Node decodes it. */
+async function planes(path: string): Promise<Float32Array> {
+  const pixels = await decodeFile(path, size);
+  const area = size * size;
+  return Float32Array.from({ length: 3 * area }, (_, i) => pixels[(i % area) * 3 + Math.floor(i / area)] / 255);
+}
+
+it('explains as explain.onnx does in Node', async () => {
+  const file = made.pictures.green[3];
+  const maps = await page.evaluate(async (bytes) => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    const blob = await (await fetch(`data:image/png;base64,${bytes}`)).blob();
+    const results = [];
+    for (const name of model.info.classes) {
+      const { width, height, data } = await model.explain(blob, name);
+      results.push({ width, height, data: [...data] });
+    }
+    return results;
+  }, base64(file));
+  const session = await InferenceSession.create(join(made.site, 'model/explain.onnx'));
+  for (const [k, { width, height, data }] of maps.entries()) {
+    const { attention } = await session.run({
+      image: new Tensor('float32', await planes(file), [1, 3, size, size]),
+      class: new Tensor('int64', BigInt64Array.of(BigInt(k)), [1]),
+    });
+    expect([1, height, width]).toEqual([...attention.dims]);
+    const expected = attention.data as Float32Array;
+    expect(Math.max(...data.map((value, i) => Math.abs(value - expected[i])))).toBeLessThan(1e-3);
+  }
+  await session.release();
+});
+
+it.each(['head', 'all'] as const)(
+  '30 steps that train %s are those of Node, each from the state that the page is in',
+  async (part) => {
+    const manifest = parseManifest(readFileSync(join(made.site, 'model/manifest.json'), 'utf8'), 'manifest.json');
+    const graph = part === 'head' ? 'head.onnx' : 'step.onnx';
+    const session = await InferenceSession.create(join(made.site, 'model', graph), { graphOptimizationLevel: 'disabled' });
+    const learningRate = 0.002;
+    const files = colours.flatMap((name) => made.pictures[name].slice(0, 10));
+    const images = await Promise.all(files.map(planes));
+    await page.evaluate(async (all) => {
+      const blobs = await Promise.all(all.map(async (bytes) => (await fetch(`data:image/png;base64,${bytes}`)).blob()));
+      Object.assign(globalThis, { blobs });
+    }, files.map(base64));
+    const state = () =>
+      page.evaluate(async () => {
+        const vectors = await (globalThis as unknown as { model: WebModel }).model.state();
+        return Object.fromEntries(Object.entries(vectors).map(([name, data]) => [name, [...data]]));
+      });
+    let before = await state();
+    let worst = 0;
+    for (let step = 0; step < 30; step++) {
+      const chosen = [0, 1, 2, 3].map((i) => (step * 7 + i * 8) % files.length);
+      const loss = await page.evaluate(
+        ([chosen, classes, part, learningRate]) => {
+          const { model, blobs } = globalThis as unknown as { model: WebModel; blobs: Blob[] };
+          const pictures = chosen.map((index, i) => ({ image: blobs[index], class: classes[i] }));
+          return model.step(pictures, { part, learningRate, seed: 5 });
+        },
+        [chosen, chosen.map((index) => colours[Math.floor(index / 10)]), part, learningRate] as const,
+      );
+      const after = await state();
+      const tensors = Object.entries({
+        ...stepScalars(manifest, step, { learningRate }, 5, graph),
+        image: {
+          dtype: 'float32',
+          shape: [4, 3, size, size],
+          data: Float32Array.from(chosen.flatMap((index) => [...images[index]])),
+        },
+        label: { dtype: 'int64', shape: [4], data: BigInt64Array.from(chosen, (index) => BigInt(Math.floor(index / 10))) },
+        ...Object.fromEntries(
+          Object.entries(before).map(([name, values]) => [
+            name,
+            { dtype: 'float32', shape: [values.length], data: Float32Array.from(values) },
+          ]),
+        ),
+      });
+      const results = await session.run(
+        Object.fromEntries(
+          tensors.map(([name, { dtype, data, shape }]) => [name, new Tensor(dtype as 'float32', data as Float32Array, shape)]),
+        ),
+      );
+      expect(Math.abs(loss - Number(results.loss.data[0]))).toBeLessThanOrEqual(1e-4 * Math.abs(loss) + 1e-7);
+      const expected = results.parameters_out.data as Float32Array;
+      const moments = results.moment2_out.data as Float32Array;
+      const peak = Math.max(...moments.map(Math.sqrt));
+      after.parameters.forEach((value, i) => {
+        // Adam divides by the root of the mean square of the gradients: where that is as small as its own error, the error decides.
+        const decided = Math.sqrt(moments[i]) > 1e-3 * peak;
+        const allowed = decided ? 5e-3 * learningRate + 2e-7 * Math.abs(expected[i]) : 2.01 * learningRate;
+        worst = Math.max(worst, Math.abs(value - expected[i]) / allowed);
+      });
+      before = after;
+    }
+    expect(worst).toBeLessThanOrEqual(1);
+    await session.release();
+  },
+  120_000,
+);
+
+it('memory stays flat over 200 steps', async () => {
+  const files = colours.map((name) => made.pictures[name][0]);
+  const used = () =>
+    page.evaluate(
+      async () =>
+        (
+          await (
+            performance as unknown as { measureUserAgentSpecificMemory(): Promise<{ bytes: number }> }
+          ).measureUserAgentSpecificMemory()
+        ).bytes,
+    );
+  const learn = (epochs: number) =>
+    page.evaluate(
+      async ([all, classes, epochs]) => {
+        const { model } = globalThis as unknown as { model: WebModel };
+        const pictures = await Promise.all(
+          all.map(async (bytes, i) => ({
+            image: await (await fetch(`data:image/png;base64,${bytes}`)).blob(),
+            class: classes[i],
+          })),
+        );
+        const { steps } = await model.finetune(pictures, { part: 'all', epochs, batch: 3, holdBack: 0 });
+        await model.undo();
+        return steps;
+      },
+      [files.map(base64), [...colours], epochs] as const,
+    );
+  expect(await learn(20)).toBe(20);
+  const before = await used();
+  expect(await learn(200)).toBe(200);
+  expect((await used()) - before).toBeLessThan(8e6);
+}, 120_000);
+
+it('says of a class, a picture or a worker what is wrong, and the page lives', async () => {
+  const failure = (work: string) =>
+    page.evaluate(async (work) => {
+      const { model } = globalThis as unknown as { model: WebModel };
+      const blob = new Blob(['no picture'], { type: 'image/png' });
+      const pixels = new ImageData(2, 40);
+      const works: Record<string, () => Promise<unknown>> = {
+        explain: async () => model.explain(new ImageData(8, 8), 'purple'),
+        classify: () => model.classify(blob),
+        small: () => model.classify(pixels),
+        learn: () =>
+          model.finetune([
+            { image: new ImageData(8, 8), class: 'red' },
+            { image: blob, class: 'red' },
+          ]),
+        nothing: () => model.finetune([]),
+      };
+      return works[work]().then(
+        () => null,
+        (error: Error & { code: string }) => [error.code, error.message],
+      );
+    }, work);
+  expect(await failure('explain')).toEqual(['DATA_LABEL', "the model has no class 'purple'"]);
+  expect(await failure('classify')).toEqual([
+    'IMAGE_DAMAGED',
+    'the image is no picture that this browser reads, or it is damaged',
+  ]);
+  expect(await failure('small')).toEqual(['IMAGE_TOO_SMALL', 'the image is 2x40 pixels, which shows nothing']);
+  expect(await failure('learn')).toEqual(['IMAGE_DAMAGED', 'the image is no picture that this browser reads, or it is damaged']);
+  expect(await failure('nothing')).toEqual(['DATA_EMPTY', 'there are no images to train on']);
+  const probabilities = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    return (await model.classify(new ImageData(16, 16))).probabilities.map(({ probability }) => probability);
+  });
+  expect(Math.abs(probabilities.reduce((a, b) => a + b) - 1)).toBeLessThan(1e-5);
+});

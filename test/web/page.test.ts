@@ -1,0 +1,274 @@
+/*
+ * The page as its users meet it: `ddrc web`, a real Chromium, real files.
+ */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Browser, BrowserContext, Page } from 'playwright-core';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { temporaryFolder } from '../cli/ddrc.ts';
+import { axeSource, noBrowser, type ServedSite, serveFolder, startBrowser, type Watched, watch } from './browser.ts';
+import { colours, makeSmallSite, run, type SmallSite } from './run.ts';
+
+const folder = temporaryFolder();
+let made: SmallSite;
+let served: ServedSite;
+let browser: Browser;
+let context: BrowserContext;
+let page: Page;
+let watched: Watched;
+
+beforeAll(async () => {
+  if (noBrowser) return;
+  made = await makeSmallSite(folder);
+  served = await serveFolder(made.site);
+  browser = await startBrowser();
+}, 120_000);
+
+afterAll(async () => {
+  await browser?.close();
+  await served?.close();
+});
+
+beforeEach(async (test) => {
+  if (noBrowser) return test.skip(noBrowser);
+  await context?.close();
+  context = await browser.newContext({ acceptDownloads: true });
+  page = await context.newPage();
+  watched = await watch(page);
+});
+
+async function open(url = served.url): Promise<void> {
+  await page.goto(url);
+  await expect.poll(() => page.textContent('#status'), { timeout: 30_000 }).toMatch(/^(ready|the model could not be loaded)$/);
+}
+
+const rows = () => page.locator('#rows > tr:not(:has(td[colspan="6"]))');
+
+async function choose(files: readonly string[]): Promise<void> {
+  const before = await rows().count();
+  await page.setInputFiles('#files', [...files]);
+  await expect.poll(() => rows().count(), { timeout: 60_000 }).toBe(before + files.length);
+}
+
+async function downloaded(button: string): Promise<Buffer> {
+  const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
+  return readFileSync(await download.path());
+}
+
+/** Lines of a CSV file without quotes. */
+const cells = (csv: Buffer) =>
+  csv
+    .toString()
+    .trim()
+    .split('\r\n')
+    .map((line) => line.split(','));
+
+it('classifies as ddrc predict does, and saves the table as CSV', async () => {
+  await open();
+  expect(await page.textContent('#problem')).toBe('');
+  expect(await page.textContent('#engine')).toMatch(/^ONNX Runtime on the processor, \d threads?; pictures of 32 × 32 pixels$/);
+  const files = colours.flatMap((name) => made.pictures[name].slice(0, 3));
+  await choose(files);
+  const [head, ...lines] = cells(await downloaded('#save-csv'));
+  expect(head).toEqual(['file', 'class', 'probability', 'right class', 'problem', ...colours]);
+  const predicted = JSON.parse(await run(folder, 'predict', 'run', ...files, '--json')) as {
+    class: string;
+    probabilities: Record<string, number>;
+  }[];
+  expect(lines).toHaveLength(files.length);
+  lines.forEach(([, name, best, , , ...probabilities], i) => {
+    expect(name).toBe(predicted[i].class);
+    expect(Number(best)).toBe(Math.max(...probabilities.map(Number)));
+    colours.forEach((colour, k) => {
+      // PNG has the same pixels everywhere; the graphs sum in another order.
+      expect(Math.abs(Number(probabilities[k]) - predicted[i].probabilities[colour])).toBeLessThan(1e-4);
+    });
+  });
+  expect(watched).toMatchObject({ problems: [], outside: [] });
+});
+
+it('learns from corrected pictures, compares, takes back, and saves what ddrc can load', async () => {
+  await open();
+  await choose(colours.flatMap((name) => made.pictures[name].slice(0, 8)));
+  // Names that are the wrong way round: what was right becomes wrong, and must be learned anew.
+  const turned = { blue: 'green', green: 'red', red: 'blue' } as const;
+  const count = await rows().count();
+  for (let i = 0; i < count; i++)
+    await rows()
+      .nth(i)
+      .locator('select')
+      .selectOption(turned[colours[Math.floor(i / 8)]]);
+  await page.selectOption('#part', 'all');
+  await page.fill('#epochs', '12');
+  await page.fill('#rate', '0.01');
+  const before = cells(await downloaded('#save-csv'));
+  await page.click('#start');
+  await expect.poll(() => page.textContent('#learned'), { timeout: 90_000 }).toMatch(/^learned after \d+ steps/);
+  const said = await page.textContent('#learned');
+  const [, was, is] = said!.match(/held back, ([\d.]+) % were right before and ([\d.]+) % are now/)!;
+  expect(Number(is)).toBeGreaterThan(Number(was));
+  const after = cells(await downloaded('#save-csv'));
+  const right = (table: string[][]) => table.slice(1).filter(([, name, , label]) => name === label).length;
+  expect(right(after)).toBeGreaterThan(right(before) + 8);
+
+  writeFileSync(join(folder, 'tuned.onnx'), await downloaded('#save-model'));
+  writeFileSync(join(folder, 'tuned.safetensors'), await downloaded('#save-weights'));
+  const files = colours.flatMap((name) => made.pictures[name].slice(0, 8));
+  const predicted = JSON.parse(await run(folder, 'predict', 'tuned.onnx', ...files, '--json')) as {
+    probabilities: Record<string, number>;
+  }[];
+  after.slice(1).forEach(([, , , , , ...probabilities], i) => {
+    colours.forEach((colour, k) => {
+      expect(Math.abs(Number(probabilities[k]) - predicted[i].probabilities[colour])).toBeLessThan(1e-4);
+    });
+  });
+  const options = ['--option', 'channels=8', '--size', '32', '--classes', colours.join()];
+  await run(folder, 'build', '--weights', 'tuned.safetensors', ...options, '--out', 'rebuilt');
+  const rebuilt = JSON.parse(await run(folder, 'predict', 'rebuilt', files[0], '--json'));
+  for (const colour of colours)
+    expect(Math.abs(rebuilt[0].probabilities[colour] - predicted[0].probabilities[colour])).toBeLessThan(1e-5);
+
+  await page.click('#undo');
+  await expect.poll(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
+  const undone = cells(await downloaded('#save-csv'));
+  undone.slice(1).forEach(([, name, best], i) => {
+    expect(name).toBe(before[i + 1][1]);
+    expect(Math.abs(Number(best) - Number(before[i + 1][2]))).toBeLessThan(1e-5);
+  });
+  // Decoding, graphs and training run in a worker.
+  expect((await watched.longTasks()).filter((duration) => duration > 50)).toEqual([]);
+  expect(watched).toMatchObject({ problems: [], outside: [] });
+}, 180_000);
+
+it('stops a training at once, and what was learned by then stays', async () => {
+  await open();
+  await choose(colours.flatMap((name) => made.pictures[name].slice(0, 4)));
+  for (let i = 0; i < 12; i++)
+    await rows()
+      .nth(i)
+      .locator('select')
+      .selectOption(colours[Math.floor(i / 4)]);
+  await page.fill('#epochs', '1000');
+  await page.click('#start');
+  await expect.poll(() => page.textContent('#curve-text'), { timeout: 60_000 }).toMatch(/step ([5-9]|\d\d+) of 1000/);
+  await page.click('#stop');
+  await expect.poll(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps/);
+  expect(await page.isVisible('#undo')).toBe(true);
+}, 120_000);
+
+it('shows where a class comes from', async () => {
+  await open();
+  await choose(made.pictures.red.slice(0, 1));
+  await rows()
+    .first()
+    .getByRole('button', { name: /^details/ })
+    .click();
+  await expect.poll(() => page.textContent('.picture figcaption')).toMatch(/^Where the model looks for \w+ \(Grad-CAM\)/);
+  const drawn = () => page.locator('.picture canvas').evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL());
+  const first = await drawn();
+  await page.locator('.bars button').last().click();
+  await expect.poll(drawn).not.toBe(first);
+  expect(await page.locator('.bars meter').count()).toBe(3);
+  await rows()
+    .first()
+    .getByRole('button', { name: /^details/ })
+    .click();
+  expect(await page.locator('.picture').count()).toBe(0);
+});
+
+it('says in a sentence what it cannot read, and goes on', async () => {
+  await open();
+  const broken = join(folder, 'broken.png');
+  writeFileSync(broken, readFileSync(made.pictures.red[0]).subarray(0, 60));
+  const empty = join(folder, 'empty.jpg');
+  writeFileSync(empty, '');
+  const markup = join(folder, '<img src=x onerror=alert(1)>.png');
+  writeFileSync(markup, readFileSync(made.pictures.red[0]));
+  await choose([broken, empty, markup, made.pictures.blue[0]]);
+  const texts = await rows().allTextContents();
+  expect(texts[0]).toContain('broken.png is no picture that this browser reads, or it is damaged');
+  expect(texts[1]).toContain('empty.jpg is empty');
+  expect(texts[2]).toContain('<img src=x onerror=alert(1)>.png');
+  expect(await page.locator('img').count()).toBe(0);
+  expect(texts[3]).toContain('blue');
+  expect(await page.textContent('#summary')).toMatch(/^2 of 4 pictures read/);
+  expect(watched.problems).toEqual([]);
+});
+
+it('sorts by a column, in both directions', async () => {
+  await open();
+  await choose([made.pictures.red[1], made.pictures.blue[2], made.pictures.green[0]]);
+  const names = () => rows().locator('td.name').allTextContents();
+  await page.click('#columns button:text("File")');
+  expect(await names()).toEqual(['000.png', '001.png', '002.png']);
+  expect(await page.getAttribute('#columns th:nth-child(2)', 'aria-sort')).toBe('ascending');
+  await page.click('#columns button:text("File")');
+  expect(await names()).toEqual(['002.png', '001.png', '000.png']);
+});
+
+it('works below a path, on a host that sends no headers, and without a connection after the first visit', async () => {
+  const plain = await serveFolder(made.site, { isolated: false, below: '/cells/app/' });
+  try {
+    await open(plain.url);
+    await page.evaluate(() => navigator.serviceWorker.ready);
+    await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBe(1);
+    await page.reload();
+    // The service worker has put the headers there that wasm's threads need.
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+  } finally {
+    await plain.close();
+  }
+  await context.setOffline(true);
+  await open(plain.url);
+  await choose(made.pictures.green.slice(0, 2));
+  expect((await rows().allTextContents()).every((text) => text.includes('green'))).toBe(true);
+}, 60_000);
+
+it('says so where the model is not there', async () => {
+  await page.route('**/manifest.json', (route) => route.fulfill({ status: 404 }));
+  await open();
+  expect(await page.textContent('#problem')).toContain('manifest.json cannot be loaded: the server answered 404');
+});
+
+describe('everybody can use it', () => {
+  it.each([
+    ['light', 'light', 1100],
+    ['dark', 'dark', 1100],
+    ['a phone', 'light', 390],
+  ] as const)('%s: axe finds nothing', async (_, colorScheme, width) => {
+    await page.emulateMedia({ colorScheme });
+    await page.setViewportSize({ width, height: 900 });
+    await open();
+    await choose([made.pictures.red[0], made.pictures.blue[0]]);
+    await rows()
+      .first()
+      .getByRole('button', { name: /^details/ })
+      .click();
+    await expect.poll(() => page.textContent('.picture figcaption')).toMatch(/^Where/);
+    await page.evaluate(axeSource());
+    const { violations } = await page.evaluate(async () => {
+      const { axe } = globalThis as unknown as {
+        axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+      };
+      return axe.run();
+    });
+    expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+    // Nothing sticks out sideways.
+    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
+  });
+
+  it('by the keyboard alone', async () => {
+    await open();
+    await page.keyboard.press('Tab');
+    expect(await page.evaluate(() => document.activeElement?.id)).toBe('choose-files');
+    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
+    await chooser.setFiles(made.pictures.red[0]);
+    await expect.poll(() => rows().count()).toBe(1);
+    await rows()
+      .first()
+      .getByRole('button', { name: /^details/ })
+      .focus();
+    await page.keyboard.press('Enter');
+    await expect.poll(() => page.locator('.bars meter').count()).toBe(3);
+  });
+});
