@@ -8,9 +8,10 @@ import { chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { engineState, loopScalars, stepScalars } from '../runtime/step-inputs.ts';
 import { asTensors, checkpointFlag, loopFlag, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
+import { copied, type Feeds, repeated } from './feeds.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
 import { onnxruntimeVersion, packageVersion } from './project.ts';
-import { copied, type Feeds, randomFeeds, repeated } from './random-feeds.ts';
+import { randomFeeds } from './random-feeds.ts';
 import { textTable } from './text-table.ts';
 
 interface BenchFlags extends ModelFlags {

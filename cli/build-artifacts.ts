@@ -8,7 +8,7 @@ import { serializeOrtCheckpoint } from '../runtime/ort-checkpoint.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { usageError } from './failure.ts';
-import { decimal, list, oneOf, wholeNumber } from './flags.ts';
+import { decimal, list, oneOf, wholeNumber, written } from './flags.ts';
 import { parseOptimizer } from './optimizer-text.ts';
 
 /** The flags of `ddrc build` that say which files it makes, and what is in those that train. */
@@ -62,10 +62,12 @@ export function artifactRequest(program: Program, flags: ArtifactFlags): Compile
   const idle = (['lr', 'schedule', 'steps', 'epochs', 'checkpointVersion'] as const).find(
     (name) => !training && flags[name] !== undefined,
   );
-  if (idle) {
-    const flag = idle.replace('V', '-v');
-    throw usageError(`--${flag} is for --artifacts ort-training: the stock files are fed with it`, 'build', 'leave it out');
-  }
+  if (idle)
+    throw usageError(
+      `${written(idle)} is for --artifacts ort-training: the stock files are fed with it`,
+      'build',
+      'leave it out',
+    );
   return {
     artifacts: artifactsOf(program, flags),
     optimizer,

@@ -99,7 +99,8 @@ export function openExamples(path: string, model: OpenModel, flags: ExampleFlags
   if (flags.data === undefined) return ownTest(path, model, flags, display);
   const ports = portsOfModel(model);
   if (extname(flags.data).toLowerCase() !== '.safetensors') return labelledImages(flags.data, model, flags, display);
-  if (flags.split !== undefined) throw usageError('a file of arrays has no splits, so --split has no meaning', 'eval');
+  if (flags.split !== undefined)
+    throw usageError('a file of arrays has no splits, so --split has no meaning', 'eval', 'leave it out');
   const dataset = openArrays(flags.data, ports.names, ports.label);
   return Promise.resolve({ dataset, name: flags.data, close: async () => {} });
 }

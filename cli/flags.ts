@@ -41,6 +41,11 @@ export function list(text: string): string[] {
   return items;
 }
 
+/** A flag as it is written on the command line: `checkpointVersion` is `--checkpoint-version`. */
+export function written(flag: string): string {
+  return `--${flag.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
+}
+
 /** What {@link addModelFlags} adds. */
 export interface ModelFlags {
   readonly option?: Readonly<Record<string, string>>;

@@ -11,10 +11,11 @@ import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import { asTensors, checkpointFlag, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
+import { copied } from './feeds.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
 import { kernelTimes } from './kernel-times.ts';
 import { type ProfiledRun, profileText } from './profile-text.ts';
-import { copied, randomFeeds } from './random-feeds.ts';
+import { randomFeeds } from './random-feeds.ts';
 
 interface ProfileFlags extends ModelFlags {
   readonly batch: number;

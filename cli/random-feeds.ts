@@ -2,9 +2,7 @@ import type { Manifest, ManifestPort } from '../contract/manifest.ts';
 import { random } from '../numeric/random.ts';
 import { fileOf, portsOf } from '../runtime/manifest.ts';
 import type { TensorData } from '../runtime/tensor.ts';
-
-/** What a graph is fed with, by the name of the input. */
-export type Feeds = Readonly<Record<string, TensorData>>;
+import type { Feeds } from './feeds.ts';
 
 /**
  * Examples for every data input and target of the file `name`, the same every time: uniform numbers in [0,1) for arrays, classes in turn for class
@@ -26,19 +24,4 @@ export function randomFeeds(manifest: Manifest, name: string): Feeds {
     return { dtype, shape: sizes, data: new Uint8Array(length) };
   };
   return Object.fromEntries(portsOf(file.inputs, 'data', 'target').map((port) => [port.name, fill(port)]));
-}
-
-/** The same batch for each of `count` steps, as `loop.onnx` takes them. */
-export function repeated(feeds: Feeds, count: number): Feeds {
-  const repeat = ({ dtype, shape, data }: TensorData) => {
-    const all = new (data.constructor as new (length: number) => typeof data)(data.length * count);
-    for (let i = 0; i < count; i++) (all as Float32Array).set(data as Float32Array, i * data.length);
-    return { dtype, shape: [count, ...shape], data: all } as TensorData;
-  };
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, repeat(tensor)]));
-}
-
-/** Feeds are handed over to the engine, so each round needs its own. */
-export function copied(feeds: Feeds): Feeds {
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
 }

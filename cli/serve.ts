@@ -32,17 +32,27 @@ async function serve(folder: string, { port }: { readonly port: number }): Promi
   const isSite = existsSync(join(folder, 'model', 'manifest.json'));
   const site = isSite ? resolve(folder) : mkdtempSync(join(tmpdir(), 'ddrc-site-'));
   const clear = () => isSite || rmSync(site, { recursive: true, force: true });
+  let listening = false;
+  const giveBack = onInterrupt((exitCode) => {
+    clear();
+    // Ctrl-C is how serving ends, once it has begun.
+    process.exit(listening && exitCode === 130 ? 0 : exitCode);
+  });
   try {
     if (!isSite) writeSite(site, await siteFiles(folder));
-    await listen(site, port, clear);
+    await listen(site, port, () => {
+      listening = true;
+    });
   } catch (error) {
     clear();
     throw error;
+  } finally {
+    giveBack();
   }
 }
 
-/** Serves a folder until the process is stopped. */
-function listen(site: string, port: number, clear: () => void): Promise<void> {
+/** Serves a folder until the process is stopped; `onListening` is called when it can be asked. */
+function listen(site: string, port: number, onListening: () => void): Promise<void> {
   const files = sirv(site, { etag: true, setHeaders: (response) => setIsolation(response) });
   const server = createServer((request, response) => {
     files(request, response, () => {
@@ -51,12 +61,7 @@ function listen(site: string, port: number, clear: () => void): Promise<void> {
     });
   });
   return new Promise((resolve, reject) => {
-    const giveBack = onInterrupt((exitCode) => {
-      clear();
-      process.exit(exitCode === 130 ? 0 : exitCode);
-    });
     server.on('error', (cause: NodeJS.ErrnoException) => {
-      giveBack();
       const taken = cause.code === 'EADDRINUSE';
       reject(
         new DdrcError({
@@ -70,6 +75,7 @@ function listen(site: string, port: number, clear: () => void): Promise<void> {
     });
     server.on('close', resolve);
     server.listen(port, '127.0.0.1', () => {
+      onListening();
       const address = server.address();
       const at = typeof address === 'object' && address ? address.port : port;
       process.stdout.write(`http://127.0.0.1:${at}/  Ctrl-C ends it\n`);

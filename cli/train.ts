@@ -13,7 +13,7 @@ import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, decimal, list, oneOf, wholeNumber } from './flags.ts';
+import { addModelFlags, decimal, list, oneOf, wholeNumber, written } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
@@ -107,8 +107,7 @@ async function startNew(path: string | undefined, flags: TrainFlags): Promise<vo
 async function goOn(path: string | undefined, folder: string, flags: TrainFlags): Promise<void> {
   const others = Object.keys(flags).filter((name) => !besideResume.has(name));
   if (path !== undefined || others.length > 0) {
-    const what =
-      path === undefined ? `--${others[0].replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}` : `the model ${path}`;
+    const what = path === undefined ? written(others[0]) : `the model ${path}`;
     throw usageError(
       `--resume goes on with the settings of the run, so ${what} cannot stand beside it`,
       'train',

@@ -14,8 +14,9 @@ import { engineState, stepScalars } from '../runtime/step-inputs.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { asTensors, compileTraining, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
+import { copied } from './feeds.ts';
 import { addModelFlags, type ModelFlags, openProgram, wholeNumber } from './flags.ts';
-import { copied, randomFeeds } from './random-feeds.ts';
+import { randomFeeds } from './random-feeds.ts';
 import { textTable } from './text-table.ts';
 import { keepTuning, type Measured, tuningFile } from './tuning.ts';
 

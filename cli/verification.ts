@@ -6,8 +6,9 @@ import { readBytes } from '../runtime/files.ts';
 import { argmax } from '../runtime/metrics.ts';
 import { type OpenModel, openModel } from '../runtime/predictor.ts';
 import { shipped } from './engines/all.ts';
-import { type Feeds, type InputPort, type LoadedModel, type ModelFile, type OnnxEngine, ownWords } from './engines/engine.ts';
+import { type InputPort, type LoadedModel, type ModelFile, type OnnxEngine, ownWords } from './engines/engine.ts';
 import { reference } from './engines/onnxruntime-node.ts';
+import type { Feeds } from './feeds.ts';
 
 /** The largest difference of a probability that is rounding. */
 export const bar = 1e-4;
@@ -193,10 +194,7 @@ const moment = 0.2;
  */
 export async function checkExport(path: string, dataset: Dataset): Promise<string | null> {
   try {
-    const opened = await openModel(path);
-    const isClassifier = opened.description.scores !== null;
-    const model = isClassifier ? modelFileOf(opened) : null;
-    await opened.close();
+    const model = await modelFileAt(path);
     if (!model) return null;
     const runs = runsOf(model, dataset, fewImages);
     return exportLine(await verifyModel({ model, runs, engines: shipped, seconds: moment, referenceSeconds: moment }));
@@ -206,11 +204,22 @@ export async function checkExport(path: string, dataset: Dataset): Promise<strin
   }
 }
 
+/** What a model.onnx takes and gives; null where it gives no probabilities. */
+async function modelFileAt(path: string): Promise<ModelFile | null> {
+  const opened = await openModel(path);
+  try {
+    return opened.description.scores === null ? null : modelFileOf(opened);
+  } finally {
+    await opened.close();
+  }
+}
+
 function exportLine(rows: readonly Row[]): string {
   const wrong = rows.find(({ agrees }) => agrees !== true);
   const { images } = rows[rows.length - 1];
   const examples = `${images} ${images === 1 ? 'example' : 'examples'}`;
   if (wrong?.said) return `warning: ${wrong.engine} does not run model.onnx: ${wrong.said}`;
+  if (wrong === rows[0]) return `warning: model.onnx gives probabilities that are no numbers (${examples})`;
   if (wrong) return `warning: model.onnx gives other probabilities with ONNX Runtime's optimizations than without (${examples})`;
   const most = Math.max(...rows.map(({ maxDifference }) => maxDifference!));
   return `checked model.onnx on ${examples}: with and without ONNX Runtime's optimizations the same within ${most.toExponential(0)}`;

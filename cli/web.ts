@@ -1,4 +1,4 @@
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -32,7 +32,16 @@ async function web(run: string, { out }: { readonly out: string }): Promise<void
 
 /** A folder with other things in it is left alone: a typo would put a site among someone's photographs. */
 function checkOut(folder: string, out: string): void {
-  if (!existsSync(folder)) return;
+  const there = statSync(folder, { throwIfNoEntry: false });
+  if (!there) return;
+  if (!there.isDirectory()) {
+    throw new DdrcError({
+      code: 'OUTPUT_UNWRITABLE',
+      message: `${out} cannot be written: it is a file, not a folder`,
+      where: folder,
+      hint: 'give --out a folder',
+    });
+  }
   const others = readdirSync(folder);
   if (others.length === 0 || existsSync(join(folder, 'model', 'manifest.json'))) return;
   throw new DdrcError({

@@ -20,15 +20,14 @@ import type { Dim } from './ir/types.ts';
 import { checkpoint } from './passes/checkpoint.ts';
 import { simplify } from './passes/simplify.ts';
 
-/**
- * The files that can be made, by what they do. `ddrc build` writes all but `update`, which is for gradients that a program has accumulated, and `loop`, which
- * takes K steps in one run, so that the state crosses ONNX Runtime's border once for all of them.
- */
+/** The files that can be made, by what they do. */
 export type Artifact =
   | 'model'
   | 'step'
+  /** K steps in one run, so that the state crosses ONNX Runtime's border once for all of them. */
   | 'loop'
   | 'grad'
+  /** The optimizer alone, for gradients that a program has accumulated. */
   | 'update'
   | 'eval'
   /** Where in an image a class comes from. */
@@ -45,38 +44,38 @@ export interface CompileRequest {
   readonly artifacts?: readonly Artifact[];
   /** What to compile for; {@link portable} by default. */
   readonly target?: Target;
-  /** Batch of `step` and `grad`; `'N'`, a size that is known only when the graph runs, by default. */
+  /** Batch of the files that train: `step`, `loop`, `grad`, `training_model`; `'N'`, a size that is known only when the graph runs, by default. */
   readonly batch?: Dim;
-  /** Batch of `model` and `eval`; `'N'` by default. */
+  /** Batch of the files that do not: `model`, `tunable`, `explain`, `eval`, `eval_model`; `'N'` by default. */
   readonly inferenceBatch?: Dim;
-  /** Parameters and statistics of `model` by name, float32, all of them and nothing else; the initial ones by default. */
+  /** Parameters and statistics of `model`, `tunable` and `explain` by name, float32, all of them and nothing else; the initial ones by default. */
   readonly weights?: GivenWeights;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
-  /** The optimizer that `step` and `update` contain; the model's own by default. */
+  /** The optimizer that `step`, `loop`, `update` and `optimizer_model` contain; the model's own by default. */
   readonly optimizer?: OptimizerSpec;
   /** Largest global norm of the gradient; the model's own by default, 0 does not clip. */
   readonly clipNorm?: number;
   /** Learning rate of each step from the first on, in `optimizer_model`; the last one holds from there on. The model's own by default. */
   readonly rates?: readonly number[];
   /**
-   * Parameters that training leaves as they are: names, or scopes for all below them. None by default. In `step` and `update` it begins with moments of 0, as those
-   * would still move what is frozen.
+   * Parameters that training leaves as they are: names, or scopes for all below them. None by default. `step`, `loop` and `update` are to begin
+   * with moments of 0, as others would still move what is frozen.
    */
   readonly freeze?: readonly string[];
-  /** Names of the classes in the order of the scores, as many as there are scores; manifest and `model` carry them. None by default. */
+  /** Names of the classes in the order of the scores, as many as there are scores; manifest, `model` and `tunable` carry them. None by default. */
   readonly classes?: readonly string[];
   /** What images come as in `model`: `float32` [N,3,S,S] in [0,1] (default) or `uint8` [N,S,S,3]. */
   readonly input?: 'float32' | 'uint8';
-  /** Whether `step` gives the flat gradient too. */
+  /** Whether `step` and `loop` give the flat gradient too. */
   readonly gradients?: boolean;
-  /** Whether the backward pass of `step`, `grad` and `training_model` computes most of the forward pass again in place of keeping it: less memory, more time. */
+  /** Whether the backward pass of `step`, `loop`, `grad` and `training_model` computes most of the forward pass again in place of keeping it: less memory, more time. */
   readonly checkpointActivations?: boolean;
 }
 
 export interface Compiled {
   readonly manifest: Manifest;
-  /** Bytes by file name: `model.onnx`, `step.onnx`, `loop.onnx`, `grad.onnx`, `update.onnx`, `eval.onnx`. */
+  /** Bytes by file name: that of each {@link Artifact} with `.onnx` behind it. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   /** Parameters and statistics before training. */
   readonly initial: ReadonlyMap<string, NDArray>;
@@ -87,8 +86,9 @@ export interface Compiled {
 /**
  * Compiles a program: forward, differentiation, optimizer, lowering, serialisation. The same request gives the same bytes.
  * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering,
- *   weights of another model (CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE), another number of classes than scores (DATA_CLASSES_DIFFER), a
- *   request that says what it does not know (COMPILE_REQUEST)
+ *   weights of another model (CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE), another number of classes than scores (DATA_CLASSES_DIFFER), names to
+ *   freeze that the model has not, or that leave nothing to train (FREEZE_UNKNOWN, FREEZE_ALL), what ONNX Runtime's training API cannot do
+ *   (ARTIFACTS_UNFIT), a request that says what it does not know (COMPILE_REQUEST)
  */
 export function compile(program: Program, request: CompileRequest = {}): Compiled {
   checkRequest(request);

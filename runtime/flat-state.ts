@@ -24,6 +24,7 @@ export interface Weights {
   readonly step?: number;
 }
 
+/** What to do where a file of parameters belongs to another model. */
 export const modelHint = 'give the model file and the --option values that it was made with';
 
 /** The length of the flat vector that a table describes, in elements. */

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url';
 import { parentPort, workerData } from 'node:worker_threads';
 import type { TableEntry } from '../contract/manifest.ts';
 import type { EngineCall, EngineReply } from './engine-worker.ts';
-import { unpackState } from './flat-state.ts';
+import { tableLength, unpackState } from './flat-state.ts';
 import { serializeOrtCheckpoint } from './ort-checkpoint.ts';
 import type { TensorData } from './tensor.ts';
 import { watchExceptions } from './wasm-exception.ts';
@@ -132,8 +132,7 @@ async function copyState(): Promise<Record<string, Float32Array<ArrayBuffer>>> {
   const { data } = await session.getContiguousParameters(false);
   const flat = data as Float32Array<ArrayBuffer>;
   const { parameters, statistics } = settings;
-  const length = (table: readonly TableEntry[]) => table.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
-  const split = length(parameters);
+  const split = tableLength(parameters);
   return { parameters: flat.slice(0, split), ...(statistics.length > 0 && { statistics: flat.slice(split) }) };
 }
 

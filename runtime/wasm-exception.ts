@@ -26,7 +26,8 @@ export function watchExceptions(): (thrown: unknown) => string {
   };
   return (thrown) => {
     if (typeof thrown !== 'number') return thrown instanceof Error ? thrown.message : String(thrown);
-    const texts = memories.flatMap(({ buffer }) => textsAt(buffer, thrown));
+    // Places beyond 2 GiB come as negative numbers.
+    const texts = memories.flatMap(({ buffer }) => textsAt(buffer, thrown >>> 0));
     const longest = texts.sort((a, b) => b.length - a.length)[0];
     return longest ? withoutPlace(longest) : `exception ${thrown}, which says nothing`;
   };

@@ -6,10 +6,11 @@ import { expectedState, fileOf, portsOf } from '../../runtime/manifest.ts';
 import type { ModelDescription } from '../../runtime/predictor.ts';
 import { openRun } from '../../runtime/runfolder.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
+import { copied, type Feeds } from '../feeds.ts';
 import { instantiate, loadModel } from '../load-model.ts';
 import { onnxruntimeVersion } from '../project.ts';
 import { settingsOf } from '../train-settings.ts';
-import type { Feeds, OnnxEngine } from './engine.ts';
+import type { OnnxEngine } from './engine.ts';
 
 const graph = 'eval.onnx';
 
@@ -63,8 +64,7 @@ export function checkpointEngine(folder: string, description: ModelDescription):
       return {
         async run(feeds: Feeds) {
           const all = [...inputs.map(({ name }): [string, TensorData] => [name, feeds[name]]), ...targets];
-          const copies = all.map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]);
-          const outputs = await engine.run(graph, Object.fromEntries(copies), [scores.output]);
+          const outputs = await engine.run(graph, copied(Object.fromEntries(all)), [scores.output]);
           return probabilities(outputs[scores.output].data as Float32Array, classes, scores.activation);
         },
         close: () => engine.close(),

@@ -1,6 +1,7 @@
 import { basename } from 'node:path';
 import { isDdrcError } from '../../diagnostics/error.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
+import type { Feeds } from '../feeds.ts';
 
 /** What an input takes in one run. */
 export interface InputPort {
@@ -21,8 +22,6 @@ export interface ModelFile {
   /** Examples in one run: 1, unless the file was built for another batch. */
   readonly rows: number;
 }
-
-export type Feeds = Readonly<Record<string, TensorData>>;
 
 /** A model that an engine has loaded. */
 export interface LoadedModel {

@@ -1,7 +1,8 @@
 import { Engine, inferenceSession, type SessionOptions, trainingSession } from '../../runtime/engine.ts';
 import { type Provider, probe } from '../../runtime/providers.ts';
+import { copied } from '../feeds.ts';
 import { onnxruntimeVersion } from '../project.ts';
-import type { EngineKind, Feeds, LoadedModel, ModelFile, OnnxEngine } from './engine.ts';
+import type { EngineKind, LoadedModel, ModelFile, OnnxEngine } from './engine.ts';
 
 const graph = 'model.onnx';
 
@@ -18,16 +19,11 @@ function engineOf(name: string, provider: Provider, options: SessionOptions): On
         throw error;
       }
       return {
-        // The engine takes the arrays that it is given.
         run: async (feeds) => (await engine.run(graph, copied(feeds), [output]))[output].data as Float32Array,
         close: () => engine.close(),
       };
     },
   };
-}
-
-function copied(feeds: Feeds): Feeds {
-  return Object.fromEntries(Object.entries(feeds).map(([name, tensor]) => [name, { ...tensor, data: tensor.data.slice() }]));
 }
 
 /** What the others are compared with: each node as it stands in the file. */

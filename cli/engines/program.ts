@@ -54,7 +54,13 @@ export async function startProgram({ file, args }: Command, model: ModelFile, mo
     child.on('error', () => resolve());
   });
   createInterface({ input: child.stdout }).on('line', (line) => {
-    if (line.startsWith('ddrc {')) waiting?.resolve(JSON.parse(line.slice('ddrc '.length)));
+    if (!line.startsWith('ddrc {')) return;
+    try {
+      waiting?.resolve(JSON.parse(line.slice('ddrc '.length)));
+    } catch {
+      // The engine wrote its own words between.
+      fail('its answer cannot be read');
+    }
   });
   const answer = (): Promise<Answer> =>
     new Promise<Answer>((resolve, reject) => {

@@ -63,7 +63,10 @@ export function checkpointArrays(program: Program, frozen: Frozen) {
   };
 }
 
-/** `training_model.onnx`: loss, outputs and gradients in standard operators, and one InPlaceAccumulatorV2 for each trainable parameter. */
+/**
+ * `training_model.onnx`: loss, outputs and gradients in standard operators, and one InPlaceAccumulatorV2 for each trainable parameter and each running statistic.
+ * @throws DdrcError MODEL_INVALID, ARTIFACTS_UNFIT
+ */
 export function emitTrainingModel(program: Program, request: OrtTrainingRequest): EmittedGraph {
   checkContract(program, request);
   const { graph, loss, outputs, parameters, statistics, updates } = buildTraining(program, request.batch, 'training');
@@ -105,7 +108,10 @@ export function emitTrainingModel(program: Program, request: OrtTrainingRequest)
   return { bytes: encodeModel(model), inputs: fed, outputs: userOutputs, choices, model };
 }
 
-/** `eval_model.onnx`: loss and outputs in inference mode. */
+/**
+ * `eval_model.onnx`: loss and outputs in inference mode.
+ * @throws DdrcError MODEL_INVALID
+ */
 export function emitEvalModel(program: Program, { target, inferenceBatch }: OrtTrainingRequest): EmittedGraph {
   const { graph, loss, outputs, parameters, statistics } = buildTraining(program, inferenceBatch, 'inference');
   graph.outputs.set('loss', loss);
@@ -124,6 +130,7 @@ export function emitEvalModel(program: Program, { target, inferenceBatch }: OrtT
 /**
  * `optimizer_model.onnx`. The rate that it is fed counts in units of 0.001, the one that the web API cannot change: 0.001 is the rate of the step, twice that twice
  * the rate.
+ * @throws DdrcError ARTIFACTS_UNFIT
  */
 export function emitOptimizerModel(program: Program, request: OrtTrainingRequest): EmittedGraph {
   checkContract(program, request);

@@ -6,19 +6,20 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 type Rules<T> = Readonly<Record<keyof T, (value: never) => string | null>>;
 
-const artifacts: readonly Artifact[] = [
-  'model',
-  'step',
-  'loop',
-  'grad',
-  'update',
-  'eval',
-  'explain',
-  'tunable',
-  'training_model',
-  'eval_model',
-  'optimizer_model',
-];
+const isArtifact: Readonly<Record<Artifact, true>> = {
+  model: true,
+  step: true,
+  loop: true,
+  grad: true,
+  update: true,
+  eval: true,
+  explain: true,
+  tunable: true,
+  training_model: true,
+  eval_model: true,
+  optimizer_model: true,
+};
+const artifacts = Object.keys(isArtifact);
 const optimizers: readonly OptimizerSpec['kind'][] = ['sgd', 'adam', 'adamw', 'rmsprop'];
 
 const oneOf = (words: readonly string[]) => (value: unknown) =>

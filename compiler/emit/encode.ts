@@ -79,7 +79,7 @@ export function orderedNodes({ emitter, outputs, openShapes }: ModelDescription)
   return openShapes ? withOpenShapes(made, emitter) : made;
 }
 
-/** The constants that nodes read. */
+/** The constants that nodes read, each as a TensorProto. */
 export function encodeInitializers(emitter: Emitter, nodes: readonly OnnxNode[]): object[] {
   const read = new Set(nodes.flatMap((node) => node.inputs));
   return [...emitter.initializers].filter(([key]) => read.has(key)).map(([key, array]) => encodeTensor(key, array));
@@ -143,6 +143,7 @@ function irVersion(opset: number): number {
   return opset === 24 ? 12 : 13;
 }
 
+/** A NodeProto. */
 export function encodeNode(node: OnnxNode): object {
   return {
     opType: node.op,
@@ -163,6 +164,7 @@ function encodeAttribute(name: string, value: OnnxAttr): object {
   return { name, type: AttributeType.INTS, ints: value };
 }
 
+/** A ValueInfoProto: name, element type and shape. */
 export function encodePort(port: Port): object {
   return {
     name: port.name,

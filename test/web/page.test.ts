@@ -1,15 +1,22 @@
 /*
  * The page as its users meet it: `ddrc web`, a real Chromium, real files.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { temporaryFolder } from '../cli/ddrc.ts';
+import { checkout, temporaryFolder } from '../cli/ddrc.ts';
 import { axeSource, noBrowser, type ServedSite, serveFolder, startBrowser, type Watched, watch } from './browser.ts';
 import { colours, makeSmallSite, run, type SmallSite } from './run.ts';
 
+/** A line of `ddrc predict --json`. */
+interface Predicted {
+  readonly class: string;
+  readonly probabilities: Readonly<Record<string, number>>;
+}
+
 const folder = temporaryFolder();
+const cellsFolder = join(checkout, '../shared/data/blood-cells');
 let made: SmallSite;
 let served: ServedSite;
 let browser: Browser;
@@ -71,10 +78,7 @@ it('classifies as ddrc predict does, and saves the table as CSV', async () => {
   await choose(files);
   const [head, ...lines] = cells(await downloaded('#save-csv'));
   expect(head).toEqual(['file', 'class', 'probability', 'right class', 'problem', ...colours]);
-  const predicted = JSON.parse(await run(folder, 'predict', 'run', ...files, '--json')) as {
-    class: string;
-    probabilities: Record<string, number>;
-  }[];
+  const predicted = JSON.parse(await run(folder, 'predict', 'run', ...files, '--json')) as Predicted[];
   expect(lines).toHaveLength(files.length);
   lines.forEach(([, name, best, , , ...probabilities], i) => {
     expect(name).toBe(predicted[i].class);
@@ -85,6 +89,23 @@ it('classifies as ddrc predict does, and saves the table as CSV', async () => {
     });
   });
   expect(watched).toMatchObject({ problems: [], outside: [] });
+});
+
+it('sees real cells, which are JPEGs, with the pixels that Node sees', async (test) => {
+  if (!existsSync(cellsFolder)) return test.skip('there are no real images beside the checkout');
+  const all = readdirSync(cellsFolder, { recursive: true, encoding: 'utf8' }).filter((name) => /\.jpe?g$/.test(name));
+  const step = Math.floor(all.length / 40);
+  const golden = Array.from({ length: 40 }, (_, i) => join(cellsFolder, all.sort()[i * step]));
+  await open();
+  await choose(golden);
+  const [, ...lines] = cells(await downloaded('#save-csv'));
+  const predicted = JSON.parse(await run(folder, 'predict', 'run', ...golden, '--json')) as Predicted[];
+  const off = lines.flatMap(([, name, , , , ...probabilities], i) => {
+    expect(name).toBe(predicted[i].class);
+    return colours.map((colour, k) => Math.abs(Number(probabilities[k]) - predicted[i].probabilities[colour]));
+  });
+  expect(off).toHaveLength(40 * colours.length);
+  expect(Math.max(...off)).toBeLessThan(2e-3);
 });
 
 it('learns from corrected pictures, compares, takes back, and saves what ddrc can load', async () => {
@@ -114,9 +135,7 @@ it('learns from corrected pictures, compares, takes back, and saves what ddrc ca
   writeFileSync(join(folder, 'tuned.onnx'), await downloaded('#save-model'));
   writeFileSync(join(folder, 'tuned.safetensors'), await downloaded('#save-weights'));
   const files = colours.flatMap((name) => made.pictures[name].slice(0, 8));
-  const predicted = JSON.parse(await run(folder, 'predict', 'tuned.onnx', ...files, '--json')) as {
-    probabilities: Record<string, number>;
-  }[];
+  const predicted = JSON.parse(await run(folder, 'predict', 'tuned.onnx', ...files, '--json')) as Predicted[];
   after.slice(1).forEach(([, , , , , ...probabilities], i) => {
     colours.forEach((colour, k) => {
       expect(Math.abs(Number(probabilities[k]) - predicted[i].probabilities[colour])).toBeLessThan(1e-4);
