@@ -82,6 +82,7 @@ export class ResultTable {
   private draw(result: Result): void {
     const { classification, problem } = result;
     const row = make('tr');
+    if (classification) row.dataset.milliseconds = String(classification.milliseconds);
     const canvas = make('canvas', { className: 'thumbnail', width: 96, height: 96 });
     void drawPicture(canvas, result.file).catch(() => canvas.remove());
     row.append(make('td', {}, canvas), make('td', { className: 'name' }, result.name));
