@@ -93,7 +93,12 @@ function artifactsOf(program: Program, { artifacts, loop }: ArtifactFlags): read
 function ratesOf(program: Program, optimizer: OptimizerSpec, flags: ArtifactFlags): number[] {
   const { lr: learningRate = program.training.learningRate, epochs = program.training.epochs, schedule = 'constant' } = flags;
   const description = parseSchedule(schedule);
-  if (description.kind === 'constant' && description.warmup === 0) return [learningRate];
+  if (description.kind === 'constant' && description.warmup === 0) {
+    const idle = (['steps', 'epochs'] as const).find((name) => flags[name] !== undefined);
+    if (idle)
+      throw usageError(`--${idle} is for a --schedule that changes the rate`, 'build', 'leave it out, or give --schedule');
+    return [learningRate];
+  }
   const { steps } = flags;
   if (steps === undefined)
     throw usageError(

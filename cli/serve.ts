@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -8,7 +8,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
-import { siteFiles, writeSite } from './site.ts';
+import { isSite, siteFiles, writeSite } from './site.ts';
 
 /** What isolates a page from others, so that wasm may have threads. */
 const isolation = {
@@ -29,9 +29,9 @@ export function add(program: Command): void {
 }
 
 async function serve(folder: string, { port }: { readonly port: number }): Promise<void> {
-  const isSite = existsSync(join(folder, 'model', 'manifest.json'));
-  const site = isSite ? resolve(folder) : mkdtempSync(join(tmpdir(), 'ddrc-site-'));
-  const clear = () => isSite || rmSync(site, { recursive: true, force: true });
+  const given = isSite(folder);
+  const site = given ? resolve(folder) : mkdtempSync(join(tmpdir(), 'ddrc-site-'));
+  const clear = () => given || rmSync(site, { recursive: true, force: true });
   let listening = false;
   const giveBack = onInterrupt((exitCode) => {
     clear();
@@ -39,7 +39,7 @@ async function serve(folder: string, { port }: { readonly port: number }): Promi
     process.exit(listening && exitCode === 130 ? 0 : exitCode);
   });
   try {
-    if (!isSite) writeSite(site, await siteFiles(folder));
+    if (!given) writeSite(site, await siteFiles(folder));
     await listen(site, port, () => {
       listening = true;
     });

@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { copyFileSync, existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { compile } from '../compiler/compile.ts';
@@ -68,14 +68,22 @@ export function sizeOf({ content }: SiteFile): number {
   return 'copyOf' in content ? statSync(content.copyOf).size : content.length;
 }
 
-/** Writes a site; the service worker, which makes the rest stay, last. */
+/** Whether a folder is a site that {@link writeSite} wrote. */
+export function isSite(folder: string): boolean {
+  return ['index.html', 'sw.js', 'model/manifest.json'].every((name) => existsSync(join(folder, name)));
+}
+
+/**
+ * Writes a site, each file whole; the page last, and before it the manifest, by whose hashes a page knows that its files belong together.
+ * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
+ */
 export function writeSite(out: string, files: readonly SiteFile[]): void {
-  const late = (path: string) => Number(path === 'sw.js') + 2 * Number(path === 'index.html');
-  for (const { path, content } of [...files].sort((a, b) => late(a.path) - late(b.path))) {
-    const target = join(out, path);
+  const order = ['model/manifest.json', 'sw.js', 'index.html'];
+  const place = ({ path }: SiteFile) => order.indexOf(path);
+  for (const file of [...files].sort((a, b) => place(a) - place(b))) {
+    const target = join(out, file.path);
     makeFolder(dirname(target));
-    if ('copyOf' in content) copyFileSync(content.copyOf, target);
-    else writeFileAtomic(target, content);
+    writeFileAtomic(target, contentOf(file));
   }
 }
 
@@ -136,7 +144,10 @@ function allButHead({ parameters }: Manifest): string[] {
 }
 
 function filesBelow(folder: string): string[] {
-  if (!existsSync(folder)) throw new Error('the page has not been built: npm run build makes it');
+  if (!existsSync(folder)) {
+    const message = 'the page of ddrc has not been built';
+    throw new DdrcError({ code: 'FILE_MISSING', message, where: folder, hint: 'npm run build makes it; or install ddrc again' });
+  }
   return readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })
     .filter((entry) => entry.isFile())
     .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));

@@ -9,7 +9,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { checkLoop, partOf } from '../runtime/trainer.ts';
+import { checkLoop, checkOrtTraining, partOf } from '../runtime/trainer.ts';
 import { rateTable } from './build-artifacts.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
@@ -95,8 +95,13 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   checkLoop(flags.loop ?? 1, accumulate);
   const { engine = 'stock' } = flags;
   const ort = engine === 'ort-training';
-  if (ort && device !== 'auto' && device !== 'cpu')
-    throw usageError(`--engine ort-training runs on the processor, not on ${device}`, 'train', 'leave --device out');
+  if (ort) {
+    checkOrtTraining({ accumulate, loop: flags.loop });
+    const unfit = (what: string, flag: string) =>
+      usageError(`--engine ort-training runs on ${what}`, 'train', `leave ${flag} out`);
+    if (device !== 'auto' && device !== 'cpu') throw unfit(`the processor, not on ${device}`, '--device');
+    if (flags.threads !== undefined && flags.threads > 1) throw unfit(`one thread, not on ${flags.threads}`, '--threads');
+  }
   const choice = ort ? onOneThread : await chooseProvider(device);
   const settings = {
     modelFile: path === undefined ? null : loaded.file,

@@ -1,10 +1,10 @@
-import { existsSync, readdirSync, statSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { readdirSync, statSync } from 'node:fs';
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { bytes } from './quantity.ts';
-import { siteFiles, sizeOf, writeSite } from './site.ts';
+import { isSite, siteFiles, sizeOf, writeSite } from './site.ts';
 
 /** `ddrc web RUN --out DIR`: a static site that classifies with a trained model, explains and learns. */
 export function add(program: Command): void {
@@ -43,7 +43,7 @@ function checkOut(folder: string, out: string): void {
     });
   }
   const others = readdirSync(folder);
-  if (others.length === 0 || existsSync(join(folder, 'model', 'manifest.json'))) return;
+  if (others.length === 0 || isSite(folder)) return;
   throw new DdrcError({
     code: 'OUTPUT_UNWRITABLE',
     message: `${out} is not empty and no site of ddrc: it holds ${others[0]}`,

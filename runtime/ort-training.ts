@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -7,6 +8,8 @@ import type { OrtTrainingSettings } from './ort-training-worker.ts';
 
 /** The package that holds onnxruntime-web 1.19, beside the current version of that name. */
 const packageName = 'onnxruntime-web-training';
+/** The version whose text the worker mends. */
+const version = '1.19.2';
 
 /**
  * What an engine needs to train by ONNX Runtime's training API: `new Engine({ ortTraining: ortTraining(manifest) })`, which then takes `training_model.onnx`,
@@ -15,13 +18,14 @@ const packageName = 'onnxruntime-web-training';
  * @throws DdrcError PROVIDER_MISSING where the package with that API is not installed
  */
 export function ortTraining({ parameters, statistics }: Manifest, frozen: readonly string[] = []): OrtTrainingSettings {
-  const main = [import.meta.url, pathToFileURL(join(process.cwd(), 'package.json'))].map(resolved).find((path) => path !== null);
+  const found = [import.meta.url, pathToFileURL(join(process.cwd(), 'package.json'))].map(resolved).find((path) => path !== null);
+  const main = found && versionOf(found) === version ? found : null;
   if (!main) {
     throw new DdrcError({
       code: 'PROVIDER_MISSING',
-      message: "ONNX Runtime's training API is not installed: onnxruntime-web 1.19.2 is the last version that has it",
+      message: `ONNX Runtime's training API is not installed: onnxruntime-web ${version} is the last version that has it`,
       where: '--engine',
-      hint: `npm install ${packageName}@npm:onnxruntime-web@1.19.2`,
+      hint: `npm install ${packageName}@npm:onnxruntime-web@${version}`,
     });
   }
   const library = pathToFileURL(join(dirname(main), 'ort.training.wasm.mjs')).href;
@@ -33,5 +37,14 @@ function resolved(from: string | URL): string | null {
     return createRequire(from).resolve(packageName);
   } catch {
     return null;
+  }
+}
+
+/** The version of the package that a file in its `dist` belongs to; empty where that cannot be read. */
+function versionOf(main: string): string {
+  try {
+    return JSON.parse(readFileSync(join(dirname(main), '../package.json'), 'utf8')).version;
+  } catch {
+    return '';
   }
 }

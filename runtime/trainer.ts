@@ -158,7 +158,7 @@ export function checkLoop(loop: number, accumulate: number): void {
 }
 
 /** @throws DdrcError USAGE where ONNX Runtime's training API cannot do what is asked for */
-function checkOrtTraining({ accumulate = 1, loop = 1, resume, paths }: TrainRequest): void {
+export function checkOrtTraining({ accumulate = 1, loop = 1 }: Pick<TrainRequest, 'accumulate' | 'loop'>): void {
   const refused = (what: string, hint: string) => {
     const message = `ONNX Runtime's training API ${what}`;
     return new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
@@ -166,10 +166,6 @@ function checkOrtTraining({ accumulate = 1, loop = 1, resume, paths }: TrainRequ
   if (accumulate > 1)
     throw refused('adds the gradients of several batches up and does not average them', 'leave --accumulate out');
   if (loop > 1) throw refused('takes one step at a time', 'leave --loop out');
-  if (resume) {
-    const hint = `start a new run from its weights: --weights ${paths.last}`;
-    throw refused("gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped", hint);
-  }
 }
 
 class Training {
@@ -202,6 +198,12 @@ class Training {
     checkLoop(loop, accumulate);
     const ort = request.engine === 'ort-training';
     if (ort) checkOrtTraining(request);
+    if (ort && request.resume) {
+      const message =
+        "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped";
+      const hint = `start a new run from its weights: --weights ${request.paths.last}`;
+      throw new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
+    }
     const stock = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
     const single = ort ? 'training_model.onnx' : stock;
     this.graph = loop === 1 ? single : 'loop.onnx';

@@ -19,6 +19,8 @@ const arrows: Record<string, readonly string[]> = {
   dsl: ['compiler/ir', 'compiler/ops'],
   models: ['dsl'],
   runtime: [],
+  'runtime/web': ['runtime'],
+  page: [],
   cli: ['dsl', 'compiler', 'compiler/ir', 'compiler/ops', 'compiler/passes', 'compiler/emit', 'compiler/artifacts', 'runtime'],
 };
 
@@ -64,6 +66,31 @@ function wrongArrows(file: string, text: string): string[] {
     return allowed ? [] : [`${file} (${from}) imports ${target} (${to})`];
   });
 }
+
+/** What a page loads: files that `from` imports, directly or through others, types apart. */
+function reachable(from: readonly string[]): string[] {
+  const seen = new Set<string>();
+  const open = [...from];
+  for (let file = open.pop(); file; file = open.pop()) {
+    if (seen.has(file)) continue;
+    seen.add(file);
+    const text = readFileSync(join(root, file), 'utf8');
+    open.push(
+      ...importsOf(file, text)
+        .filter(({ typeOnly }) => !typeOnly)
+        .map(({ target }) => target),
+    );
+  }
+  return [...seen];
+}
+
+it('what runs in a page needs no Node', () => {
+  const files = reachable(filesBelow('runtime/web'));
+  expect(files).toContain('runtime/step-inputs.ts');
+  for (const file of files)
+    expect(readFileSync(join(root, file), 'utf8'), file).not.toMatch(/from 'node:|from 'sharp'|from 'onnxruntime-node'/);
+  expect(files.filter((file) => file.startsWith('compiler'))).toEqual([]);
+});
 
 describe('imports', () => {
   const files = [...new Set(Object.keys(arrows).map((room) => room.split('/')[0]))].flatMap(filesBelow);

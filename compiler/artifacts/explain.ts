@@ -56,5 +56,5 @@ function lastMap(graph: Graph): Value | undefined {
   return graph.nodes
     .filter((node) => live.has(node))
     .flatMap(({ outputs }) => outputs)
-    .findLast(({ type: { dtype, shape } }) => dtype === 'float32' && shape.length === 4 && shape[2] !== 1 && shape[3] !== 1);
+    .findLast(({ type: { dtype, shape } }) => dtype === 'float32' && shape.length === 4 && (shape[2] !== 1 || shape[3] !== 1));
 }

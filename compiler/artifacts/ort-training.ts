@@ -112,7 +112,9 @@ export function emitTrainingModel(program: Program, request: OrtTrainingRequest)
  * `eval_model.onnx`: loss and outputs in inference mode.
  * @throws DdrcError MODEL_INVALID
  */
-export function emitEvalModel(program: Program, { target, inferenceBatch }: OrtTrainingRequest): EmittedGraph {
+export function emitEvalModel(program: Program, request: OrtTrainingRequest): EmittedGraph {
+  checkContract(program, request);
+  const { target, inferenceBatch } = request;
   const { graph, loss, outputs, parameters, statistics } = buildTraining(program, inferenceBatch, 'inference');
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);

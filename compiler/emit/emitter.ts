@@ -21,6 +21,9 @@ export const MICROSOFT = 'com.microsoft';
 /** The domain of ONNX Runtime's blocked convolution kernels (CPU only). */
 export const NCHWC = 'com.microsoft.nchwc';
 
+/** From so many equal elements on, a constant is written as one. */
+const MANY = 1024;
+
 /**
  * Collects the ONNX nodes of one graph. Nodes are pure, so a node that is asked for twice (same operator, inputs and attributes) is made once:
  * a gradient may recompute what the forward pass has, and gets the forward pass's value.
@@ -101,6 +104,13 @@ export class Emitter {
     return name;
   }
 
+  /** A constant of the graph; many times the same number is written once and expanded, as the gradient of what is frozen. */
+  private constant(array: NDArray): string {
+    const { dtype, data, shape } = array;
+    if (data.length < MANY || !data.every((value) => Object.is(value, data[0]))) return this.array(array);
+    return this.node('Expand', [this.values(data[0], dtype, []), this.ints(shape)]);
+  }
+
   /** float32 constant; a scalar where no shape is given and there is one value. */
   floats(values: number | readonly number[], shape?: readonly number[]): string {
     return this.values(values, 'float32', shape);
@@ -145,7 +155,7 @@ export class Emitter {
     const blocked = this.blockedNames.get(value);
     if (blocked !== undefined) return this.node('ReorderOutput', [blocked], { channels: value.type.shape[1] as number }, NCHWC);
     if (!value.constant) throw new Error(`value ${value.id} (${value.producer?.op.name}) has not been emitted`);
-    const name = this.array(value.constant);
+    const name = this.constant(value.constant);
     this.planarNames.set(value, name);
     return name;
   }
