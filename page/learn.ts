@@ -10,7 +10,10 @@ const fewest = 2;
 /** The panel in which the model learns from the pictures whose class is known. */
 export class LearnPanel {
   private running: AbortController | null = null;
+  /** Whether the weights are being changed, or the pictures classified by new ones. */
+  private busy = false;
   private readonly losses: number[] = [];
+  private most = 0;
 
   constructor(
     private readonly model: WebModel,
@@ -34,6 +37,11 @@ export class LearnPanel {
     this.refresh();
   }
 
+  /** Whether the model is learning: what else is asked of it waits for the end. */
+  get learning(): boolean {
+    return this.running !== null;
+  }
+
   /** To be called when pictures or their classes have changed. */
   refresh(): void {
     const labelled = this.labelled();
@@ -41,7 +49,10 @@ export class LearnPanel {
       (name) => `${name} ${labelled.filter((picture) => picture.class === name).length}`,
     );
     byId('labelled').textContent = `${labelled.length} pictures with a known class: ${counts.join(', ')}`;
-    byId<HTMLButtonElement>('start').disabled = this.running !== null || labelled.length < fewest;
+    byId<HTMLButtonElement>('start').disabled = this.busy || labelled.length < fewest;
+    for (const id of ['undo', 'save-weights', 'save-model']) byId<HTMLButtonElement>(id).disabled = this.busy;
+    byId('stop').hidden = !this.learning;
+    byId('undo').hidden = this.model.undoable === 0;
   }
 
   private labelled() {
@@ -49,7 +60,7 @@ export class LearnPanel {
     return known.map(({ file, label }) => ({ image: file, class: label! }));
   }
 
-  private async learn(): Promise<void> {
+  private learn(): Promise<void> {
     const value = (id: string) => byId<HTMLInputElement>(id).valueAsNumber;
     const options = {
       part: byId<HTMLSelectElement>('part').value as 'head' | 'all',
@@ -57,25 +68,35 @@ export class LearnPanel {
       batch: value('batch'),
       learningRate: value('rate'),
     };
-    this.running = new AbortController();
-    this.losses.length = 0;
-    this.refresh();
-    byId('stop').hidden = false;
-    this.say('preparing…');
-    try {
+    this.losses.length = this.most = 0;
+    const running = new AbortController();
+    this.running = running;
+    return this.change('preparing…', async () => {
       const result = await this.model.finetune(this.labelled(), {
         ...options,
         onProgress: (progress) => this.progressed(progress),
-        signal: this.running.signal,
+        signal: running.signal,
       });
-      byId('undo').hidden = false;
+      return outcome(result);
+    });
+  }
+
+  /** Does something that changes the weights, classifies all pictures anew, and says what became of it. */
+  private async change(text: string, work: () => Promise<string>): Promise<void> {
+    this.busy = true;
+    this.refresh();
+    this.say(text);
+    try {
+      const said = await work();
+      this.running = null;
+      this.refresh();
       await this.again();
-      this.say(outcome(result));
+      this.say(said);
     } catch (error) {
       this.say(sentence(error));
     } finally {
       this.running = null;
-      byId('stop').hidden = true;
+      this.busy = false;
       this.refresh();
     }
   }
@@ -83,18 +104,22 @@ export class LearnPanel {
   private progressed({ step, steps, loss }: FinetuneProgress): void {
     this.losses.push(loss);
     byId('curve').hidden = false;
-    const most = Math.max(...this.losses);
-    const points = this.losses.map((each, i) => `${((i + 0.5) / steps) * 600},${155 - (each / most) * 150}`);
+    this.most = Math.max(this.most, loss);
+    // No more points than the curve is wide.
+    const every = Math.ceil(steps / 600);
+    const points = this.losses.flatMap((each, i) =>
+      i % every === 0 ? [`${((i + 0.5) / steps) * 600},${155 - (each / this.most) * 150}`] : [],
+    );
     byId<SVGPolylineElement>('curve-line').setAttribute('points', points.join(' '));
     byId('curve-text').textContent =
-      `Loss of each step, from 0 to ${most.toPrecision(3)}: step ${step} of ${steps}, ${loss.toPrecision(3)}`;
+      `Loss of each step, from 0 to ${this.most.toPrecision(3)}: step ${step} of ${steps}, ${loss.toPrecision(3)}`;
   }
 
-  private async undo(): Promise<void> {
-    await this.model.undo();
-    byId('undo').hidden = true;
-    await this.again();
-    this.say('the weights are as before the last learning');
+  private undo(): Promise<void> {
+    return this.change('taking back…', async () => {
+      await this.model.undo();
+      return 'the weights are as before the last learning';
+    });
   }
 
   private async saved(work: () => Promise<void>): Promise<void> {
@@ -111,6 +136,7 @@ export class LearnPanel {
 }
 
 function outcome({ steps, finished, trained, before, after }: FinetuneResult): string {
+  if (steps === 0) return 'stopped before anything was learned';
   const did = `${finished ? 'learned' : 'stopped'} after ${steps} steps on ${trained} pictures`;
   if (!before || !after) return `${did}; too few pictures to hold some back and compare`;
   return `${did}; of ${before.images} held back, ${percent(before.accuracy)} were right before and ${percent(after.accuracy)} are now`;

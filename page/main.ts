@@ -23,12 +23,15 @@ function connect(model: WebModel): void {
   let queue: Promise<void> = Promise.resolve();
   let waiting = 0;
   let done = 0;
+  /** Counts how often all was cleared: what was given before that is dropped. */
+  let round = 0;
   const showProgress = () => {
     const bar = byId<HTMLProgressElement>('progress');
     bar.hidden = waiting === done;
     bar.max = waiting;
     bar.value = done;
-    status(waiting === done ? 'ready' : `${done} of ${waiting} pictures classified`);
+    const until = panel?.learning ? '; it goes on when the learning has ended' : '';
+    status(waiting === done ? 'ready' : `${done} of ${waiting} pictures classified${until}`);
     if (waiting === done) waiting = done = 0;
   };
   const classified = async (result: Result) => {
@@ -40,22 +43,27 @@ function connect(model: WebModel): void {
       result.problem = sentence(error);
     }
   };
-  const enqueue = (work: () => Promise<void>) => {
+  /** Classifies a picture when its turn comes, and shows it. */
+  const enqueue = (result: Result, show: (result: Result) => void) => {
+    const given = round;
     waiting++;
     queue = queue.then(async () => {
-      await work();
+      try {
+        if (given === round) await classified(result);
+        if (given === round) show(result);
+      } catch (error) {
+        problem(sentence(error));
+      }
       done++;
       showProgress();
     });
-    return queue;
   };
   const take = (files: readonly ChosenFile[]) => {
     if (files.length === 0) problem('there are no pictures in what was chosen');
     else problem('');
     for (const { file, path } of files) {
       const result: Result = { file, name: path, classification: null, problem: null, label: classOf(path, model.info.classes) };
-      void enqueue(async () => {
-        await classified(result);
+      enqueue(result, () => {
         table.add(result);
         panel?.refresh();
       });
@@ -63,12 +71,8 @@ function connect(model: WebModel): void {
     showProgress();
   };
   const again = async () => {
-    for (const result of table.results.filter((each) => each.classification)) {
-      void enqueue(async () => {
-        await classified(result);
-        table.update(result);
-      });
-    }
+    for (const result of table.results.filter((each) => each.classification)) enqueue(result, () => table.update(result));
+    showProgress();
     await queue;
   };
   panel = new LearnPanel(model, table, again);
@@ -102,7 +106,10 @@ function connect(model: WebModel): void {
   };
   useCamera((picture) => take([{ file: picture, path: picture.name }]), problem);
   byId('save-csv').onclick = () => save('results.csv', table.csv(), 'text/csv');
-  byId('clear').onclick = () => table.clear();
+  byId('clear').onclick = () => {
+    round++;
+    table.clear();
+  };
 }
 
 function describe({ info }: WebModel): void {

@@ -1,6 +1,7 @@
 import type { Classification, WebModel } from 'ddrc/web';
 import { drawAttention, drawPicture } from './attention.ts';
 import { byId, make, percent, sentence } from './dom.ts';
+import { Thumbnails } from './thumbnails.ts';
 
 /** A picture that was chosen, and what became of it. */
 export interface Result {
@@ -12,6 +13,13 @@ export interface Result {
   problem: string | null;
   /** The class that a person or the name of its folder gave it; null where nobody did. */
   label: string | null;
+}
+
+/** What a result has in the table. */
+interface Entry {
+  readonly row: HTMLTableRowElement;
+  readonly thumbnail: HTMLCanvasElement;
+  details: HTMLTableRowElement | null;
 }
 
 type Column = 'name' | 'class' | 'probability' | 'label';
@@ -28,7 +36,8 @@ const columns: readonly { readonly key: Column | null; readonly title: string }[
 /** The table of results: sortable, a row for each picture, details on demand. */
 export class ResultTable {
   readonly results: Result[] = [];
-  private readonly rows = new Map<Result, { readonly row: HTMLTableRowElement; details: HTMLTableRowElement | null }>();
+  private readonly thumbnails = new Thumbnails();
+  private readonly rows = new Map<Result, Entry>();
   private order: { column: Column; descending: boolean } | null = null;
 
   constructor(
@@ -60,6 +69,7 @@ export class ResultTable {
   clear(): void {
     this.results.length = 0;
     this.rows.clear();
+    this.thumbnails.clear();
     byId('rows').replaceChildren();
     byId('results').hidden = true;
     this.changed();
@@ -83,9 +93,9 @@ export class ResultTable {
     const { classification, problem } = result;
     const row = make('tr');
     if (classification) row.dataset.milliseconds = String(classification.milliseconds);
-    const canvas = make('canvas', { className: 'thumbnail', width: 96, height: 96 });
-    void drawPicture(canvas, result.file).catch(() => canvas.remove());
-    row.append(make('td', {}, canvas), make('td', { className: 'name' }, result.name));
+    const before = this.rows.get(result);
+    const thumbnail = before?.thumbnail ?? this.thumbnails.of(result.file);
+    row.append(make('td', {}, thumbnail), make('td', { className: 'name' }, result.name));
     if (!classification) {
       row.append(make('td', { className: 'failed', colSpan: 4 }, problem ?? ''));
     } else {
@@ -98,12 +108,11 @@ export class ResultTable {
         make('td', {}, this.detailsButton(result)),
       );
     }
-    const before = this.rows.get(result);
     if (before) {
       before.row.replaceWith(row);
       before.details?.remove();
     } else byId('rows').append(row);
-    this.rows.set(result, { row, details: null });
+    this.rows.set(result, { row, thumbnail, details: null });
   }
 
   private labelChoice(result: Result): HTMLSelectElement {

@@ -1,13 +1,16 @@
 /*
  * Keeps the files of the site, so that it works without a connection after the first visit. `site` stands above: `ddrc web` puts it there.
  */
-const cacheName = `ddrc-${site.version}`;
+// The origin may hold other sites, of ddrc too; their caches are not ours. No URL has a space in it.
+const ours = `ddrc ${self.registration.scope} `;
+const cacheName = ours + site.version;
 
 self.addEventListener('install', (event) => {
   const scope = self.registration.scope;
   const keep = async () => {
     const cache = await caches.open(cacheName);
-    await cache.addAll(['', ...site.kept].map((path) => new URL(path, scope).href));
+    // The server is asked, and not the browser's own cache, which may have files of an older version.
+    await cache.addAll(['', ...site.kept].map((path) => new Request(new URL(path, scope), { cache: 'no-cache' })));
     await self.skipWaiting();
   };
   event.waitUntil(keep());
@@ -16,7 +19,7 @@ self.addEventListener('install', (event) => {
 self.addEventListener('activate', (event) => {
   const tidy = async () => {
     const names = await caches.keys();
-    await Promise.all(names.filter((name) => name.startsWith('ddrc-') && name !== cacheName).map((name) => caches.delete(name)));
+    await Promise.all(names.filter((name) => name.startsWith(ours) && name !== cacheName).map((name) => caches.delete(name)));
     await self.clients.claim();
   };
   event.waitUntil(tidy());
@@ -30,12 +33,12 @@ self.addEventListener('fetch', (event) => {
 
 /** The kept file, or the server's, which is kept from then on. */
 async function answer(request) {
-  const cache = await caches.open(cacheName);
-  const kept = await cache.match(request, { ignoreSearch: true });
-  if (kept) return isolated(kept);
-  const response = await fetch(request);
   // A full disk or quota must not stand between the page and its file.
-  if (response.ok) await cache.put(request, response.clone()).catch(() => {});
+  const cache = await caches.open(cacheName).catch(() => null);
+  const kept = await cache?.match(request, { ignoreSearch: true }).catch(() => undefined);
+  if (kept) return isolated(kept);
+  const response = await fetch(request.mode === 'navigate' ? request : new Request(request, { cache: 'no-cache' }));
+  if (response.ok) await cache?.put(request, response.clone()).catch(() => {});
   return isolated(response);
 }
 

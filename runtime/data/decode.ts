@@ -4,11 +4,8 @@ import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
 import { decodeBmp, isBmp } from './bmp.ts';
 import { resizeBilinear } from './resize.ts';
+import { largestSide, smallestSide } from './sides.ts';
 
-/** The smallest width and height of an image, in pixels. */
-export const smallestSide = 4;
-/** The largest width and height of an image, in pixels. */
-export const largestSide = 16_384;
 /** Names this decoder in cache keys: another version, or another libvips, may give other pixels. */
 export const decoderVersion = `2 vips ${sharp.versions.vips}`;
 

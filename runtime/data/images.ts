@@ -2,9 +2,10 @@ import { availableParallelism } from 'node:os';
 import { DdrcError, type ErrorCode, isDdrcError } from '../../diagnostics/error.ts';
 import { outputError } from '../files.ts';
 import { type BadEntry, cacheFolder, Pack, type PackIdentity, PackWriter, packKey } from './cache.ts';
-import { decodeFile, largestSide } from './decode.ts';
+import { decodeFile } from './decode.ts';
 import type { Listing } from './listing.ts';
 import { inParallel } from './parallel.ts';
+import { largestSide } from './sides.ts';
 import { toPlanes } from './warp.ts';
 
 /** How to decode and keep the images of a listing. */

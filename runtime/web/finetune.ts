@@ -1,10 +1,10 @@
 import type { Manifest } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { permutation, random } from '../../numeric/random.ts';
-import { tableLength } from '../flat-state.ts';
+import type { Weights } from '../flat-state.ts';
 import { fileOf, portsOf } from '../manifest.ts';
 import { argmax } from '../metrics.ts';
-import { stepScalars } from '../step-inputs.ts';
+import { engineState, stepScalars } from '../step-inputs.ts';
 import type { TensorData } from '../tensor.ts';
 import { writePlanes } from './pixels.ts';
 import type { Feeds, ModelFolder } from './session.ts';
@@ -46,14 +46,14 @@ export interface TrainingState {
 export const graphOf: Readonly<Record<Part, string>> = { head: 'head.onnx', all: 'step.onnx' };
 
 /** A training that begins with these parameters and statistics. */
-export function startState(
-  { slots, parameters: table }: Manifest,
-  parameters: Float32Array,
-  statistics: Float32Array,
-): TrainingState {
-  const moments = slots.map((name): [string, Float32Array] => [name, new Float32Array(tableLength(table))]);
-  const vectors = { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(moments) };
-  return { vectors, step: 0 };
+export function startState(manifest: Manifest, weights: Weights): TrainingState {
+  return { vectors: engineState(manifest, weights), step: 0 };
+}
+
+/** Parameters and statistics alone: what a state is worth keeping for. */
+export function weightsOf({ vectors }: TrainingState): Weights {
+  const { parameters, statistics = new Float32Array(0) } = vectors;
+  return { parameters, statistics };
 }
 
 /** A batch of examples as a training graph takes it. */

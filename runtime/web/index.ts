@@ -4,13 +4,15 @@
 import { proxy, type Remote, wrap } from 'comlink';
 import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import type { FinetuneProgress, TrainingState } from './finetune.ts';
+import { completed, type FinetuneOptions } from './options.ts';
 import type { WebDevice } from './ort.ts';
 import type { ImageSource } from './pixels.ts';
-import type { Answer, AttentionMap, FinetuneOptions, FinetuneResult, LabelledImage, ModelInfo, WorkerApi } from './worker.ts';
+import type { Answer, AttentionMap, FinetuneResult, LabelledImage, ModelInfo, WorkerApi } from './worker.ts';
 
 export { DdrcError } from '../../diagnostics/error.ts';
 export type { FinetuneProgress, Part } from './finetune.ts';
 export type { WebDevice } from './ort.ts';
+export type { FinetuneOptions } from './options.ts';
 export type { ImageSource } from './pixels.ts';
 export type { AttentionMap, Figures, FinetuneResult, ModelInfo } from './worker.ts';
 
@@ -42,15 +44,13 @@ export interface LabelledPicture {
   readonly class: string;
 }
 
-/** How to learn; what is left out has the default in brackets. */
+/** How to learn; what is left out has the default that stands in brackets. */
 export interface LearnOptions extends Partial<FinetuneOptions> {
   /** Told of each step. */
   readonly onProgress?: (progress: FinetuneProgress) => void;
-  /** Ends the training after the step that is running; what was learned by then stays. */
+  /** Ends the training after the step that is running, or before the first; what was learned by then stays. */
   readonly signal?: AbortSignal;
 }
-
-const defaults: FinetuneOptions = { part: 'head', epochs: 5, batch: 8, learningRate: 1e-3, holdBack: 0.2, seed: 0 };
 
 /**
  * Opens a model.
@@ -77,34 +77,34 @@ export async function openModel(options: OpenOptions = {}): Promise<WebModel> {
 /** A model in a worker. Calls are answered one after the other. */
 export class WebModel {
   private readonly remote: Remote<WorkerApi>;
-  private readonly lost: Promise<never>;
+  /** What rejects the calls that are not answered yet. */
+  private readonly pending = new Set<(error: DdrcError) => void>();
+  private gone: DdrcError | null = null;
   private described: ModelInfo | null = null;
+  private canUndo = 0;
+  private runs = 0;
 
   /** Use {@link openModel}. */
   constructor(private readonly worker: Worker) {
     this.remote = wrap<WorkerApi>(worker);
-    this.lost = new Promise((_, reject) => {
-      worker.addEventListener('error', ({ message }) => {
-        const said = message ? `: ${message}` : '';
-        reject(
-          new DdrcError({
-            code: 'ENGINE_STOPPED',
-            message: `the worker of the page stopped${said}`,
-            hint: 'reload the page; if memory ran out, close other pages',
-          }),
-        );
-      });
-    });
-    this.lost.catch(() => {});
+    worker.addEventListener('error', ({ message }) => this.lost(message));
   }
 
   /** Use {@link openModel}. */
-  async open(settings: Parameters<WorkerApi['open']>[0]): Promise<void> {
-    this.described = await this.answered(this.remote.open(settings));
+  async open(settings: Omit<Parameters<WorkerApi['open']>[0], 'lock'>): Promise<void> {
+    const lock = `ddrc ${Date.now()} ${Math.random()}`;
+    this.described = await this.answered(this.remote.open({ ...settings, lock }));
+    // A browser that ends a worker, as where memory runs out, may say nothing; but then its lock is free.
+    navigator.locks?.request(lock, () => this.lost()).catch(() => {});
   }
 
   get info(): ModelInfo {
     return this.described!;
+  }
+
+  /** How many trainings {@link undo} can take back, at most 10. */
+  get undoable(): number {
+    return this.canUndo;
   }
 
   /**
@@ -126,38 +126,49 @@ export class WebModel {
 
   /**
    * Learns from pictures of known classes; from then on, pictures are classified by what was learned.
-   * @throws DdrcError of an image, before anything is trained; LOSS_NOT_FINITE, with the weights as before
+   * @throws DdrcError USAGE of an option; of an image, before anything is trained; LOSS_NOT_FINITE, with the weights as before
    */
   async finetune(
     pictures: readonly LabelledPicture[],
     { onProgress, signal, ...options }: LearnOptions = {},
   ): Promise<FinetuneResult> {
-    const stop = () => void this.remote.stop();
+    const settings = completed(options, this.info.parts);
+    const images = this.labelled(pictures);
+    const run = this.runs++;
+    const stop = () => void this.remote.stop(run);
+    const told = proxy((progress: FinetuneProgress) => {
+      try {
+        onProgress?.(progress);
+      } catch (error) {
+        // As of any listener: training goes on.
+        reportError(error);
+      }
+    });
+    if (signal?.aborted) stop();
     signal?.addEventListener('abort', stop);
     try {
-      return await this.answered(
-        this.remote.finetune(
-          this.labelled(pictures),
-          { ...defaults, ...options },
-          proxy((progress) => onProgress?.(progress)),
-        ),
-      );
+      const { undoable, ...result } = await this.answered(this.remote.finetune(images, settings, run, told));
+      this.canUndo = undoable;
+      return result;
     } finally {
       signal?.removeEventListener('abort', stop);
     }
   }
 
   /** One training step on exactly these pictures; gives its loss. */
-  step(
+  async step(
     pictures: readonly LabelledPicture[],
-    { part = 'head', learningRate = 1e-3, seed = 0 }: Partial<FinetuneOptions> = {},
+    options: Partial<Pick<FinetuneOptions, 'part' | 'learningRate' | 'seed'>> = {},
   ): Promise<number> {
+    const { part, learningRate, seed } = completed(options, this.info.parts);
     return this.answered(this.remote.step(this.labelled(pictures), part, learningRate, seed));
   }
 
   /** Takes the last training back; false where there was none. */
-  undo(): Promise<boolean> {
-    return this.answered(this.remote.undo());
+  async undo(): Promise<boolean> {
+    const { undone, undoable } = await this.answered(this.remote.undo());
+    this.canUndo = undoable;
+    return undone;
   }
 
   /** The present parameters and statistics as a safetensors file, which `ddrc train|build|eval --weights` take. */
@@ -175,8 +186,22 @@ export class WebModel {
     return this.answered(this.remote.vectors());
   }
 
+  /** Ends the worker. Calls that are not answered yet, and later ones, are rejected with ENGINE_STOPPED. */
   close(): void {
     this.worker.terminate();
+    this.end(new DdrcError({ code: 'ENGINE_STOPPED', message: 'the model was closed', hint: 'open it again' }));
+  }
+
+  private lost(how?: string): void {
+    const message = `the worker of the page stopped${how ? `: ${how}` : ''}`;
+    const hint = 'reload the page; if memory ran out, close other pages';
+    this.end(new DdrcError({ code: 'ENGINE_STOPPED', message, hint }));
+  }
+
+  private end(why: DdrcError): void {
+    this.gone ??= why;
+    for (const reject of this.pending) reject(this.gone);
+    this.pending.clear();
   }
 
   private labelled(pictures: readonly LabelledPicture[]): LabelledImage[] {
@@ -191,7 +216,11 @@ export class WebModel {
   }
 
   private async answered<T>(asked: Promise<Answer<T>>): Promise<T> {
-    const answer = await Promise.race([asked, this.lost]);
+    const answer = await new Promise<Answer<T>>((resolve, reject) => {
+      if (this.gone) return reject(this.gone);
+      this.pending.add(reject);
+      void asked.then(resolve, reject).finally(() => this.pending.delete(reject));
+    });
     if ('value' in answer) return answer.value;
     const { code, text, hint } = answer.failure;
     throw new DdrcError({ code: code as ErrorCode, message: text, hint });

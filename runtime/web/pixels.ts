@@ -1,11 +1,9 @@
 import { DdrcError } from '../../diagnostics/error.ts';
 import { resizeBilinear } from '../data/resize.ts';
+import { largestSide, smallestSide } from '../data/sides.ts';
 
 /** A picture: a file, one that the browser has decoded, or its pixels. */
 export type ImageSource = Blob | ImageBitmap | ImageData;
-
-/** The smallest and the largest side of a picture, in pixels: those of ddrc in Node. */
-const [smallestSide, largestSide] = [4, 16_384];
 
 /**
  * The pixels of a picture as `ddrc predict` sees them: red, green and blue uint8 [size,size,3], the whole picture resized without keeping its proportions, transparent
@@ -34,12 +32,15 @@ export function writePlanes(pixels: Uint8Array, planes: Float32Array, start = 0)
 
 async function drawn(image: Blob | ImageBitmap): Promise<ImageData> {
   const bitmap = image instanceof ImageBitmap ? image : await decoded(image);
-  const { width, height } = bitmap;
-  checkSides(width, height);
-  const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
-  context.drawImage(bitmap, 0, 0);
-  if (bitmap !== image) bitmap.close();
-  return context.getImageData(0, 0, width, height);
+  try {
+    const { width, height } = bitmap;
+    checkSides(width, height);
+    const context = new OffscreenCanvas(width, height).getContext('2d', { willReadFrequently: true })!;
+    context.drawImage(bitmap, 0, 0);
+    return context.getImageData(0, 0, width, height);
+  } finally {
+    if (bitmap !== image) bitmap.close();
+  }
 }
 
 async function decoded(file: Blob): Promise<ImageBitmap> {

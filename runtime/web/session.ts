@@ -1,7 +1,9 @@
 import type * as Ort from 'onnxruntime-web';
 import type { Manifest } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
+import { fileOf } from '../manifest.ts';
 import type { TensorData } from '../tensor.ts';
+import { canHash, sha256 } from './hash.ts';
 import type { LoadedOrt } from './ort.ts';
 
 export type Feeds = Readonly<Record<string, TensorData>>;
@@ -21,19 +23,29 @@ export class ModelFolder {
     return Object.hasOwn(this.manifest.files, name);
   }
 
-  /** @throws DdrcError FILE_UNREADABLE where it cannot be fetched */
+  /** @throws DdrcError FILE_UNREADABLE where it cannot be fetched, MANIFEST_FILE where it is not the one that the manifest means */
   async bytes(name: string): Promise<Uint8Array> {
-    return this.replaced.get(name) ?? fetchBytes(new URL(name, this.folder).href, name);
+    const replaced = this.replaced.get(name);
+    if (replaced) return replaced;
+    const { sha256: expected } = fileOf(this.manifest, name);
+    const url = new URL(name, this.folder).href;
+    const bytes = await fetchBytes(url, name);
+    if (!canHash || (await sha256(bytes)) === expected) return bytes;
+    throw new DdrcError({
+      code: 'MANIFEST_FILE',
+      message: `${name} is not the file that manifest.json describes`,
+      where: url,
+      hint: 'the site was renewed or is damaged: reload the page',
+    });
   }
 
-  /** Puts other bytes in a file's place, or, without any, takes them back; a session of it is made anew. */
-  async replace(name: string, bytes?: Uint8Array): Promise<void> {
-    if (bytes) this.replaced.set(name, bytes);
-    else this.replaced.delete(name);
-    await this.release(name);
+  /** Puts other bytes in the place of files; sessions of them are made anew. */
+  async replace(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
+    for (const [name, bytes] of files) this.replaced.set(name, bytes);
+    for (const name of files.keys()) await this.release(name);
   }
 
-  async release(name: string): Promise<void> {
+  private async release(name: string): Promise<void> {
     const session = this.sessions.get(name);
     this.sessions.delete(name);
     await (await session?.catch(() => undefined))?.release();
@@ -48,7 +60,10 @@ export class ModelFolder {
     if (!making) {
       making = this.open(name, training);
       this.sessions.set(name, making);
-      making.catch(() => this.sessions.delete(name));
+      // What failed may work another time.
+      making.catch(() => {
+        if (this.sessions.get(name) === making) this.sessions.delete(name);
+      });
     }
     const session = await making;
     const { Tensor } = this.loaded.ort;

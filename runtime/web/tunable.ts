@@ -1,6 +1,7 @@
 import type { Manifest } from '../../contract/manifest.ts';
 import { fileOf } from '../manifest.ts';
 import type { TensorData } from '../tensor.ts';
+import { sha256 } from './hash.ts';
 
 /** A copy of a file with other weights written where the manifest says, and, where its metadata has a hash, that made right again. */
 export async function withWeights(
@@ -20,8 +21,7 @@ export async function withWeights(
   const covered = new Uint8Array(seal.covers + entries.length);
   covered.set(bytes.subarray(0, seal.covers));
   covered.set(entries, seal.covers);
-  const hash = new Uint8Array(await crypto.subtle.digest('SHA-256', covered));
-  const hex = Array.from(hash, (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const hex = await sha256(covered);
   bytes.set(new TextEncoder().encode(hex), bytes.length - hex.length);
   return bytes;
 }

@@ -1,12 +1,12 @@
 /*
  * The thread of a page in which pictures are decoded and graphs run, so that the page never waits for them.
  */
-import { expose } from 'comlink';
+import { expose, type Remote, releaseProxy } from 'comlink';
 import type { Manifest } from '../../contract/manifest.ts';
 import { DdrcError, formatDiagnosis, isDdrcError } from '../../diagnostics/error.ts';
 import { permutation, random } from '../../numeric/random.ts';
-import { packState, unpackState } from '../flat-state.ts';
-import { parseManifest } from '../manifest.ts';
+import { packState, unpackState, type Weights } from '../flat-state.ts';
+import { parseManifest, scoresOf } from '../manifest.ts';
 import { argmax } from '../metrics.ts';
 import { parseSafetensors, serializeSafetensors } from '../safetensors.ts';
 import {
@@ -18,7 +18,10 @@ import {
   startState,
   type TrainingState,
   trainStep,
+  weightsOf,
 } from './finetune.ts';
+import { canHash } from './hash.ts';
+import type { FinetuneOptions } from './options.ts';
 import { loadOrt, type OrtSettings, type WebDevice } from './ort.ts';
 import { type ImageSource, pixelsOf, writePlanes } from './pixels.ts';
 import { fetchBytes, ModelFolder } from './session.ts';
@@ -27,6 +30,8 @@ import { withWeights } from './tunable.ts';
 export interface WorkerSettings extends OrtSettings {
   /** URL of the folder with manifest.json and the files that it names, with a slash at its end. */
   readonly model: string;
+  /** Name of a lock that the worker holds as long as it lives. */
+  readonly lock: string;
 }
 
 /** What a model in a page is and can do. */
@@ -62,16 +67,6 @@ export interface LabelledImage {
   readonly label: number;
 }
 
-export interface FinetuneOptions {
-  readonly part: Part;
-  readonly epochs: number;
-  readonly batch: number;
-  readonly learningRate: number;
-  /** Share of the images of each class that is held back, to compare before and after. */
-  readonly holdBack: number;
-  readonly seed: number;
-}
-
 /** How the held-back images fare; null where none are. */
 export interface Figures {
   readonly images: number;
@@ -88,18 +83,24 @@ export interface FinetuneResult {
   readonly after: Figures | null;
 }
 
+/** How many trainings can be taken back. */
+export interface Undoable {
+  readonly undoable: number;
+}
+
+/** The most trainings that can be taken back. */
+const mostUndoable = 10;
+
 /** What comes to the page in place of a result: errors of another thread lose their class. */
 export type Answer<T> =
   | { readonly value: T }
   | { readonly failure: { readonly code: string; readonly text: string; readonly hint?: string } };
 
 class PageModel {
-  private readonly undoable: TrainingState[] = [];
-  private stopped = false;
+  /** The weights before each training, the last one last. */
+  private readonly earlier: Weights[] = [];
   /** Whether the weights are others than those of model.onnx. */
   private tuned = false;
-  /** The files that weights are written into, as they were built. */
-  private readonly originals = new Map<string, Promise<Uint8Array>>();
 
   private constructor(
     private readonly folder: ModelFolder,
@@ -107,22 +108,22 @@ class PageModel {
     private state: TrainingState,
   ) {}
 
-  static async open({ model, ...settings }: WorkerSettings): Promise<PageModel> {
+  static async open({ model, lock, ...settings }: WorkerSettings): Promise<PageModel> {
+    await hold(lock);
     const text = new TextDecoder().decode(await fetchBytes(new URL('manifest.json', model).href, 'manifest.json'));
     const manifest = parseManifest(text, 'manifest.json');
     const size = imageSize(manifest);
-    const [loaded, weights] = await Promise.all([
-      loadOrt(settings),
-      fetchBytes(new URL('initial.safetensors', model).href, 'initial.safetensors'),
-    ]);
-    const folder = new ModelFolder(manifest, model, loaded);
-    const { tensors } = parseSafetensors(weights, 'initial.safetensors');
-    const [parameters, statistics] = [manifest.parameters, manifest.statistics].map((table) => packState(table, tensors));
-    const parts = (['head', 'all'] as const).filter((part) => folder.has(graphOf[part]) && folder.has('tunable.onnx'));
-    const { device, threads } = loaded;
     const classes = classesOf(manifest);
+    const loaded = await loadOrt(settings);
+    const folder = new ModelFolder(manifest, model, loaded);
+    const { tensors } = parseSafetensors(await folder.bytes('initial.safetensors'), 'initial.safetensors');
+    const [parameters, statistics] = [manifest.parameters, manifest.statistics].map((table) => packState(table, tensors));
+    const canLearn = (graph: string) => folder.has(graph) && scoresOf(manifest, manifest.files[graph]) !== null;
+    // The hash in a file with other weights has to be made anew.
+    const parts = (['head', 'all'] as const).filter((part) => canHash && folder.has('tunable.onnx') && canLearn(graphOf[part]));
+    const { device, threads } = loaded;
     const info = { model: manifest.model, classes, size, device, threads, canExplain: folder.has('explain.onnx'), parts };
-    return new PageModel(folder, info, startState(manifest, parameters, statistics));
+    return new PageModel(folder, info, startState(manifest, { parameters, statistics }));
   }
 
   describe(): ModelInfo {
@@ -146,38 +147,49 @@ class PageModel {
     return { width, height, data: attention.data as Float32Array };
   }
 
-  /** Trains on labelled pictures; `onProgress` is told of each step. Pictures that cannot be read are an error before anything is trained. */
+  /**
+   * Trains on labelled pictures; `onProgress` is told of each step. Pictures that cannot be read are an error before anything is trained.
+   * @param stopped whether it is to end
+   */
   async finetune(
     images: readonly LabelledImage[],
     options: FinetuneOptions,
     onProgress: (progress: FinetuneProgress) => void,
-  ): Promise<FinetuneResult> {
-    this.stopped = false;
+    stopped: () => boolean,
+  ): Promise<FinetuneResult & Undoable> {
+    const nothing = () => ({ steps: 0, finished: false, trained: 0, before: null, after: null, undoable: this.earlier.length });
     const examples: Example[] = [];
-    for (const { image, label } of images) examples.push({ pixels: await pixelsOf(image, this.info.size), label });
+    for (const { image, label } of images) {
+      if (stopped()) return nothing();
+      examples.push({ pixels: await pixelsOf(image, this.info.size), label });
+    }
     const { train, held } = holdBack(examples, options);
     if (train.length === 0)
       throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no images to train on', hint: 'add some' });
     const batch = Math.min(options.batch, train.length);
     const steps = options.epochs * Math.floor(train.length / batch);
     const before = await this.figures(held);
+    if (stopped()) return nothing();
     let done = 0;
     const state = await finetune(
       this.folder,
       { ...options, batch, steps },
-      { ...this.state, ...this.zeroMoments() },
+      startState(this.folder.manifest, weightsOf(this.state)),
       train,
       async (progress) => {
         done = progress.step;
         onProgress(progress);
         // Lets a call of `stop` arrive.
         await new Promise((resolve) => setTimeout(resolve));
-        return !this.stopped;
+        return !stopped();
       },
     );
-    this.undoable.push(this.state);
+    const weights = weightsOf(this.state);
     await this.take(state);
-    return { steps: done, finished: done === steps, trained: train.length, before, after: await this.figures(held) };
+    this.earlier.push(weights);
+    if (this.earlier.length > mostUndoable) this.earlier.shift();
+    const after = await this.figures(held);
+    return { steps: done, finished: done === steps, trained: train.length, before, after, undoable: this.earlier.length };
   }
 
   /** One step on exactly these pictures; gives its loss. */
@@ -189,22 +201,18 @@ class PageModel {
     return loss;
   }
 
-  /** Ends a training after the step that is running; its weights stay. */
-  stop(): void {
-    this.stopped = true;
-  }
-
-  /** Takes the last training back; false where there was none. */
-  async undo(): Promise<boolean> {
-    const before = this.undoable.pop();
-    if (before) await this.take(before);
-    return before !== undefined;
+  /** Takes the last training back, if there was one. */
+  async undo(): Promise<Undoable & { readonly undone: boolean }> {
+    const before = this.earlier.at(-1);
+    if (before) await this.take(startState(this.folder.manifest, before));
+    this.earlier.pop();
+    return { undone: before !== undefined, undoable: this.earlier.length };
   }
 
   /** Parameters and statistics as safetensors, as `ddrc … --weights` takes them. */
   weights(): Uint8Array {
     const { manifest } = this.folder;
-    return serializeSafetensors(this.tensors(), { model: manifest.model, modelHash: manifest.modelHash });
+    return serializeSafetensors(this.tensors(this.state), { model: manifest.model, modelHash: manifest.modelHash });
   }
 
   /** The flat vectors that a training graph takes. */
@@ -214,36 +222,30 @@ class PageModel {
 
   /** The model with its present weights as an ONNX file. */
   async onnx(): Promise<Uint8Array> {
-    return withWeights(this.folder.manifest, 'tunable.onnx', await this.folder.bytes('tunable.onnx'), this.tensors());
+    return this.written('tunable.onnx', this.state);
   }
 
-  private tensors() {
+  private tensors(state: TrainingState) {
     const { parameters, statistics } = this.folder.manifest;
-    const { vectors } = this.state;
-    return new Map([
-      ...unpackState(parameters, vectors.parameters),
-      ...unpackState(statistics, vectors.statistics ?? new Float32Array(0)),
-    ]);
+    const weights = weightsOf(state);
+    return new Map([...unpackState(parameters, weights.parameters), ...unpackState(statistics, weights.statistics)]);
   }
 
-  private zeroMoments(): TrainingState {
-    const { parameters, statistics = new Float32Array(0) } = this.state.vectors;
-    return startState(this.folder.manifest, parameters, statistics);
+  /** A file with the weights of a state in it. */
+  private async written(name: 'tunable.onnx' | 'explain.onnx', state: TrainingState): Promise<Uint8Array> {
+    return withWeights(this.folder.manifest, name, await this.folder.bytes(name), this.tensors(state));
   }
 
   /** From now on, pictures are classified with these weights. */
   private async take(state: TrainingState): Promise<void> {
-    this.state = state;
+    const files = new Map<string, Uint8Array>();
     for (const name of ['tunable.onnx', 'explain.onnx'] as const) {
-      if (!this.folder.has(name)) continue;
-      let original = this.originals.get(name);
-      if (!original) {
-        original = this.folder.bytes(name);
-        this.originals.set(name, original);
-      }
-      await this.folder.replace(name, await withWeights(this.folder.manifest, name, await original, this.tensors()));
+      if (this.folder.has(name)) files.set(name, await this.written(name, state));
     }
+    // From here on nothing can fail any more that would leave the old weights in one place and the new ones in another.
+    this.state = state;
     this.tuned = true;
+    await this.folder.replace(files);
   }
 
   private imageFeed(pictures: readonly Uint8Array[]) {
@@ -285,11 +287,12 @@ function imageSize({ preprocessing, model }: Manifest): number {
   });
 }
 
-function classesOf({ classes, scores, files, model }: Manifest): readonly string[] {
-  const count = files['model.onnx']?.outputs.find(({ name }) => name === scores?.output)?.shape.at(-1);
-  if (typeof count !== 'number')
+function classesOf(manifest: Manifest): readonly string[] {
+  const { classes, files, model } = manifest;
+  const scores = files['model.onnx'] ? scoresOf(manifest, files['model.onnx']) : null;
+  if (!scores)
     throw new DdrcError({ code: 'MODEL_FOREIGN', message: `${model} has no scores of classes`, hint: 'give defineModel scores' });
-  return classes ?? Array.from({ length: count }, (_, i) => String(i));
+  return classes ?? Array.from({ length: scores.classes }, (_, i) => String(i));
 }
 
 /** Holds a share of each class back, chosen by the seed; a class of one image is all trained on. */
@@ -308,7 +311,21 @@ function holdBack(
   return { train, held };
 }
 
+/** Takes a lock and keeps it: the browser gives it away when the worker ends, however that comes. */
+async function hold(lock: string): Promise<void> {
+  await new Promise<void>((held) => {
+    if (!navigator.locks) return held();
+    const holding = navigator.locks.request(lock, () => {
+      held();
+      return new Promise(() => {});
+    });
+    holding.catch(held);
+  });
+}
+
 let opened: PageModel | null = null;
+/** Numbers of the trainings that are to end. */
+const stopped = new Set<number>();
 
 /** What the page calls. */
 const api = {
@@ -319,11 +336,27 @@ const api = {
     }),
   classify: (image: ImageSource) => answer(() => opened!.classify(image)),
   explain: (image: ImageSource, label: number) => answer(() => opened!.explain(image, label)),
-  finetune: (images: readonly LabelledImage[], options: FinetuneOptions, onProgress: (progress: FinetuneProgress) => void) =>
-    answer(() => opened!.finetune(images, options, onProgress)),
+  /** @param run a number by which `stop` can end it */
+  finetune: (
+    images: readonly LabelledImage[],
+    options: FinetuneOptions,
+    run: number,
+    onProgress: (progress: FinetuneProgress) => void,
+  ) =>
+    answer(async () => {
+      try {
+        return await opened!.finetune(images, options, onProgress, () => stopped.has(run));
+      } finally {
+        stopped.delete(run);
+        (onProgress as Remote<typeof onProgress>)[releaseProxy]();
+      }
+    }),
   step: (images: readonly LabelledImage[], part: Part, learningRate: number, seed: number) =>
     answer(() => opened!.step(images, part, learningRate, seed)),
-  stop: () => opened?.stop(),
+  /** Ends a training after the step that is running, or before it begins; its weights stay. Waits for no other call. */
+  stop: (run: number) => {
+    stopped.add(run);
+  },
   undo: () => answer(() => opened!.undo()),
   weights: () => answer(async () => opened!.weights()),
   vectors: () => answer(async () => opened!.vectors()),
@@ -332,7 +365,17 @@ const api = {
 
 export type WorkerApi = typeof api;
 
-async function answer<T>(work: () => Promise<T>): Promise<Answer<T>> {
+/** The end of the call that came last. */
+let last: Promise<unknown> = Promise.resolve();
+
+/** The answer to a call, which begins when all calls before it have ended: none may meet a session that another one releases. */
+function answer<T>(work: () => Promise<T>): Promise<Answer<T>> {
+  const answered = last.then(() => attempt(work));
+  last = answered;
+  return answered;
+}
+
+async function attempt<T>(work: () => Promise<T>): Promise<Answer<T>> {
   try {
     return { value: await work() };
   } catch (error) {

@@ -2,6 +2,7 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { checkout, ddrc, temporaryFolder } from '../cli/ddrc.ts';
+import { pictureFolder } from '../cli/picture-folder.ts';
 import { node } from './code-blocks.ts';
 
 const folder = temporaryFolder();
@@ -28,4 +29,21 @@ it('the other examples say in their first line that they were not run', () => {
       /^(\/\/|#) Not run here: no build of ONNX Runtime/,
     );
   }
+});
+
+it('examples/inference/node.mjs gives the probabilities of ddrc predict', async () => {
+  const data = await pictureFolder(join(folder, 'pictures'), { classes: ['red'], each: 1 });
+  const picture = join(data, 'red', '000.png');
+  const small = ['--size', '32', '--option', 'channels=8', '--classes', 'a,b,c,d', '--out', 'small'];
+  expect(await ddrc(['build', join(checkout, 'models', 'ddrnet.ts'), ...small], { cwd: folder })).toMatchObject({ code: 0 });
+  const program = join(checkout, 'examples', 'inference', 'node.mjs');
+  const { code, stdout, stderr } = await node([program, 'small/model.onnx', picture, '32'], folder);
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' });
+  const found = [...stdout.matchAll(/^class \d: (\S+)$/gm)].map(([, text]) => Number(text));
+  const predicted = await ddrc(['predict', 'small', picture, '--json'], { cwd: folder });
+  const [{ probabilities }] = JSON.parse(predicted.stdout);
+  // Another resizing than ddrc's, of a picture of noise.
+  ['a', 'b', 'c', 'd'].forEach((name, k) => {
+    expect(Math.abs(found[k] - probabilities[name])).toBeLessThan(0.02);
+  });
 });

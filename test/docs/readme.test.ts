@@ -126,6 +126,7 @@ describe('links between the documents', () => {
     'docs/api.md',
     'docs/manifest.md',
     'docs/weights.md',
+    'docs/web.md',
     'docs/ort-training.md',
     'examples/README.md',
   ])('%s', (document) => {
