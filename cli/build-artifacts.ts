@@ -11,6 +11,9 @@ import { usageError } from './failure.ts';
 import { decimal, list, oneOf, wholeNumber, written } from './flags.ts';
 import { parseOptimizer } from './optimizer-text.ts';
 
+/** Rates that a table may have: 4 MB of them. */
+const MOST_STEPS = 1_000_000;
+
 /** The flags of `ddrc build` that say which files it makes, and what is in those that train. */
 export interface ArtifactFlags {
   readonly artifacts: 'stock' | 'ort-training' | 'all';
@@ -59,15 +62,12 @@ export function addArtifactFlags(command: Command): Command {
 export function artifactRequest(program: Program, flags: ArtifactFlags): CompileRequest {
   const optimizer = flags.optimizer === undefined ? program.training.optimizer : parseOptimizer(flags.optimizer);
   const training = flags.artifacts !== 'stock';
+  if (flags.artifacts === 'ort-training' && flags.loop)
+    throw usageError('--loop is a stock file, which --artifacts ort-training does not make', 'build', 'give --artifacts all');
   const idle = (['lr', 'schedule', 'steps', 'epochs', 'checkpointVersion'] as const).find(
     (name) => !training && flags[name] !== undefined,
   );
-  if (idle)
-    throw usageError(
-      `${written(idle)} is for --artifacts ort-training: the stock files are fed with it`,
-      'build',
-      'leave it out',
-    );
+  if (idle) throw usageError(`${written(idle)} is for --artifacts ort-training`, 'build', 'leave it out');
   return {
     artifacts: artifactsOf(program, flags),
     optimizer,
@@ -107,7 +107,13 @@ function ratesOf(program: Program, optimizer: OptimizerSpec, flags: ArtifactFlag
       'give the number of steps',
     );
   const rateOf = createSchedule(description, { learningRate, steps, stepsPerEpoch: Math.max(1, Math.ceil(steps / epochs)) });
-  return rateTable(rateOf, steps, optimizer);
+  const rates = rateTable(rateOf, steps, optimizer);
+  if (rates.length > 1) return rates;
+  throw usageError(
+    `--schedule ${schedule} changes nothing in ${steps} steps of ${epochs} epochs`,
+    'build',
+    'give more --epochs, or leave it out',
+  );
 }
 
 /**
@@ -115,13 +121,22 @@ function ratesOf(program: Program, optimizer: OptimizerSpec, flags: ArtifactFlag
  * @throws DdrcError ARTIFACTS_UNFIT where the schedule changes more than the rate
  */
 export function rateTable(schedule: Schedule, steps: number, optimizer: OptimizerSpec): number[] {
+  if (steps > MOST_STEPS) {
+    const message = `a schedule over ${steps} steps is too long: its rates are written into the optimizer, at most ${MOST_STEPS} of them`;
+    throw new DdrcError({
+      code: 'ARTIFACTS_UNFIT',
+      message,
+      where: '--schedule',
+      hint: 'give a shorter one, or --schedule constant',
+    });
+  }
   const rates = Array.from({ length: steps }, (_, step) => schedule(step));
-  if (optimizer.kind !== 'sgd' && rates.some(({ beta1 }) => beta1 !== undefined)) {
+  if ((optimizer.kind === 'adam' || optimizer.kind === 'adamw') && rates.some(({ beta1 }) => beta1 !== undefined)) {
     throw new DdrcError({
       code: 'ARTIFACTS_UNFIT',
       message: "one-cycle changes Adam's beta1 from step to step, and in ONNX Runtime's AdamWOptimizer it is a constant",
       where: '--schedule',
-      hint: 'give another schedule, as cosine+warmup=100, or --optimizer sgd',
+      hint: 'give a --schedule of another kind, as cosine+warmup=100 (the model may ask for one-cycle), or --optimizer sgd',
     });
   }
   const numbers = rates.map((rate) => rate.learningRate);

@@ -75,6 +75,12 @@ async function build(path: string | undefined, flags: BuildFlags): Promise<void>
   checkClasses(program, flags.classes);
   if (flags.input === 'uint8' && !program.inputs.some(({ kind }) => kind === 'image'))
     throw usageError(`--input uint8 is for images, but ${program.name} takes none`, 'build', 'leave it out');
+  if (flags.input === 'uint8' && flags.artifacts === 'ort-training')
+    throw usageError(
+      '--input uint8 is for model.onnx, which --artifacts ort-training does not make',
+      'build',
+      'give --artifacts all',
+    );
   const weights = flags.weights === undefined ? undefined : readWeights(program, flags.weights, flags);
   const compiled = compile(program, {
     ...artifactRequest(program, flags),

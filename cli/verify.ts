@@ -55,6 +55,8 @@ async function verify(path: string, flags: VerifyFlags): Promise<void> {
   const display = createProgress(process.stderr);
   const opened = await openTrained(path, {});
   try {
+    // Names for other scores than there are would make every engine's class a wrong one.
+    void opened.classes;
     const model = modelFileOf(opened);
     const isRun = existsSync(join(path, 'config.json'));
     const ofRun = isRun ? [checkpointEngine(path, opened.description)] : [];

@@ -71,6 +71,8 @@ export class LearnPanel {
     this.losses.length = this.most = 0;
     const running = new AbortController();
     this.running = running;
+    // The button that was pressed cannot be pressed now; who works by keyboard is at the one that can.
+    queueMicrotask(() => byId('stop').focus());
     return this.change('preparing…', async () => {
       const result = await this.model.finetune(this.labelled(), {
         ...options,
@@ -98,6 +100,7 @@ export class LearnPanel {
       this.running = null;
       this.busy = false;
       this.refresh();
+      if (document.activeElement === document.body) byId('start').focus();
     }
   }
 

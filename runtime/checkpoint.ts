@@ -27,6 +27,10 @@ export interface Checkpoint extends Weights {
   readonly step: number;
   readonly modelHash: string;
   readonly progress: Progress;
+  /** What the moments are, as the manifest's `slots` has it; only written, for {@link ortCheckpointOf}. */
+  readonly slots?: readonly string[];
+  /** Names of the parameters and statistics that are not trained, where some parameters are not; only written. */
+  readonly frozen?: readonly string[];
 }
 
 const format = 'ddrc-checkpoint';
@@ -50,7 +54,15 @@ export function saveCheckpoint(path: string, tables: Pick<ExpectedState, 'parame
   tensors.set('step', { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(state.step)) });
   checkFinite(tensors, path);
   const progress = JSON.stringify(state.progress);
-  const bytes = serializeSafetensors(tensors, { format, version, model: state.modelHash, progress, sha256: noChecksum });
+  const bytes = serializeSafetensors(tensors, {
+    format,
+    version,
+    model: state.modelHash,
+    progress,
+    sha256: noChecksum,
+    ...(state.slots && { slots: state.slots.join() }),
+    ...(state.frozen && { frozen: JSON.stringify(state.frozen) }),
+  });
   placeChecksum(bytes, createHash('sha256').update(bytes).digest('hex'));
   writeFileAtomic(path, bytes);
 }

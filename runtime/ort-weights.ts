@@ -8,7 +8,7 @@ const prefixes = ['m:', 'v:'];
 
 /** Keys of a safetensors file's metadata for what ddrc's own files do not have. */
 const keys = {
-  frozen: 'ort.frozen',
+  frozen: 'frozen',
   initialLearningRate: 'ort.initial_learning_rate',
   property: { bigint: 'ort.int.', number: 'ort.float.', string: 'ort.string.' },
 } as const;
@@ -49,9 +49,9 @@ export function safetensorsOf({ trainable, frozen, optimizer, properties }: OrtC
 }
 
 /**
- * The reverse of {@link safetensorsOf}, for any file that names parameters as ddrc does. What has moments is trainable and the rest is frozen. In a file
- * without moments those are frozen that its metadata list; where they list none, integers and what ends in `running_mean`, `running_var` or
- * `num_batches_tracked`.
+ * The reverse of {@link safetensorsOf}, for any file that names parameters as ddrc does. Frozen is what its metadata list; where they list none, what has no moments, or in
+ * a file without moments integers and what ends in `running_mean`, `running_var` or `num_batches_tracked`. The state of another optimizer than Adam, as ddrc's
+ * checkpoints tell it, is left out.
  * @param where the safetensors file, for messages
  * @throws DdrcError CHECKPOINT_INVALID where moments or step are there in part; ORT_CHECKPOINT_INVALID where the whole is written, for other faults
  */
@@ -61,10 +61,14 @@ export function ortCheckpointOf({ tensors, metadata }: Safetensors, where: strin
   const stray = [...tensors.keys()].find((name) => isMoment(name) && !tensors.has(name.slice(2)));
   if (stray !== undefined) throw invalid(where, stray, `${where} has '${stray}' but no parameter '${stray.slice(2)}'`);
   const step = stepOf(tensors.get('step'), where);
-  const count = prefixes.findLastIndex((prefix) => names.some((name) => tensors.has(prefix + name))) + 1;
-  if (count > 0 && step === null) throw invalid(where, 'step', `${where} has moments but no step`);
-  const hasMoments = (name: string) => prefixes.slice(0, count).some((prefix) => tensors.has(prefix + name));
-  const isFrozen = count > 0 ? (name: string) => !hasMoments(name) : frozenByName(tensors, metadata, where);
+  const present = prefixes.findLastIndex((prefix) => names.some((name) => tensors.has(prefix + name))) + 1;
+  if (present > 0 && step === null) throw invalid(where, 'step', `${where} has moments but no step`);
+  const hasMoments = (name: string) => prefixes.slice(0, present).some((prefix) => tensors.has(prefix + name));
+  const listed = present > 0 && metadata[keys.frozen] === undefined;
+  const isFrozen = listed ? (name: string) => !hasMoments(name) : frozenByName(tensors, metadata, where);
+  // Another optimizer's moments mean nothing to AdamW, nor does a count of steps without any, of which its bias correction would make too much.
+  const isAdam = metadata.slots === undefined || (metadata.slots === 'moment1,moment2' && present > 0);
+  const count = isAdam ? present : 0;
   const part = (wanted: (name: string) => boolean) => new Map(names.filter(wanted).map((name) => [name, tensors.get(name)!]));
   const trainable = part((name) => !isFrozen(name));
   const moments = new Map<string, TensorData[]>();
@@ -77,7 +81,9 @@ export function ortCheckpointOf({ tensors, metadata }: Safetensors, where: strin
     moments.set(name, own);
   }
   const optimizer: OrtOptimizer | null =
-    step === null ? null : { step, initialLearningRate: numberOf(metadata, keys.initialLearningRate, where) ?? 0, moments };
+    step === null || !isAdam
+      ? null
+      : { step, initialLearningRate: numberOf(metadata, keys.initialLearningRate, where) ?? 0, moments };
   return { version, trainable, frozen: part(isFrozen), optimizer, properties: propertiesOf(metadata, where) };
 }
 

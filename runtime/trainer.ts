@@ -81,7 +81,7 @@ export interface TrainRequest {
    * other files, on one thread. Their optimizer has the schedule in it. It gives no optimizer's state, so checkpoints hold none and cannot be resumed.
    */
   readonly engine?: 'stock' | 'ort-training';
-  /** With `ort-training`, the names of the parameters that its files were compiled to leave as they are. */
+  /** Names of the parameters that the files were compiled to leave as they are. */
   readonly frozen?: readonly string[];
   readonly sessionOptions?: SessionOptions;
   /** Minutes between checkpoints within an epoch; default 5. */
@@ -442,7 +442,10 @@ class Training {
     const weights = { parameters, statistics, moment1, moment2, step: this.step };
     const { epoch, batch, best } = this;
     const now = { epoch, batch, seed, bestLoss: best.loss, bestEpoch: best.epoch, sums: batch > 0 ? { ...this.sums } : {} };
-    saveCheckpoint(path, this.expected, { ...weights, modelHash: manifest.modelHash, progress: { ...now, ...at } });
+    const { frozen = [] } = this.request;
+    const kept = frozen.length > 0 && { frozen: [...frozen, ...manifest.statistics.map(({ name }) => name)] };
+    const { modelHash, slots: names } = manifest;
+    saveCheckpoint(path, this.expected, { ...weights, modelHash, slots: names, ...kept, progress: { ...now, ...at } });
     this.savedAt = performance.now();
     return weights;
   }

@@ -233,6 +233,12 @@ function checkContract(program: Program, { target, optimizer, frozen }: OrtTrain
   const ports = [...program.inputs, ...program.targets].map(({ name }) => name);
   const taken = new Set([LAZY_RESET, ...trainable, ...kept]);
   for (const name of [...ports, ...outputs.keys(), ...trainable, ...kept]) {
+    if ((trainable.includes(name) || kept.includes(name)) && /^(step$|[mv]:)/.test(name)) {
+      throw unfit(
+        `a parameter called ${name} could not be told from the optimizer's state in a file of weights`,
+        'give it another name',
+      );
+    }
     if (/_grad(\.accumulation\.(buffer|out))?$/.test(name)) {
       throw unfit(
         `the name ${name} ends like that of a gradient, so ONNX Runtime's training API would take it for one`,

@@ -11,8 +11,8 @@ import type { Answer, AttentionMap, FinetuneResult, LabelledImage, ModelInfo, Wo
 
 export { DdrcError } from '../../diagnostics/error.ts';
 export type { FinetuneProgress, Part } from './finetune.ts';
-export type { WebDevice } from './ort.ts';
 export type { FinetuneOptions } from './options.ts';
+export type { WebDevice } from './ort.ts';
 export type { ImageSource } from './pixels.ts';
 export type { AttentionMap, Figures, FinetuneResult, ModelInfo } from './worker.ts';
 

@@ -61,7 +61,7 @@ describe('ddrc build --artifacts', () => {
 
   it.each([
     [['--artifacts', 'onnx'], 'It must be one of stock, ort-training, all.'],
-    [['--lr', '0.1'], '--lr is for --artifacts ort-training: the stock files are fed with it'],
+    [['--lr', '0.1'], '--lr is for --artifacts ort-training'],
     [['--checkpoint-version', '1'], '--checkpoint-version is for --artifacts ort-training'],
     [['--artifacts', 'ort-training', '--checkpoint-version', '3'], 'a whole number from 1 to 2'],
     [['--artifacts', 'ort-training', '--opset', '22'], "ONNX Runtime's training API takes opset 13 to 21, not 22"],
@@ -70,6 +70,16 @@ describe('ddrc build --artifacts', () => {
       ['--artifacts', 'ort-training', '--schedule', 'one-cycle', '--steps', '9'],
       "one-cycle changes Adam's beta1 from step to step",
     ],
+    [
+      ['--artifacts', 'ort-training', '--schedule', 'cosine', '--steps', '1000000000'],
+      'a schedule over 1000000000 steps is too long',
+    ],
+    [['--artifacts', 'ort-training', '--steps', '9'], '--steps is for a --schedule that changes the rate'],
+    [
+      ['--artifacts', 'ort-training', '--schedule', 'step', '--steps', '9', '--epochs', '2'],
+      '--schedule step changes nothing in 9 steps of 2 epochs',
+    ],
+    [['--artifacts', 'ort-training', '--loop'], '--loop is a stock file'],
     [['--artifacts', 'ort-training', '--optimizer', 'rmsprop'], "ONNX Runtime's training API has no RMSprop"],
     [['--artifacts', 'all', '--freeze', 'hed'], 'small has no parameter and no scope \'hed\', did you mean "head"?'],
   ])('%j is refused, and nothing is written', async (args, sentence) => {
@@ -130,6 +140,25 @@ describe('ddrc train --engine ort-training', () => {
     const same = (array: string) => start.get(array)!.data.every((value, i) => value === end.get(array)!.data[i]);
     expect(['fc.weight', 'fc.bias', 'norm.weight', 'norm.bias'].map(same)).toEqual([true, true, true, true]);
     expect(['head.weight', 'head.bias', 'norm.running_mean'].map(same)).toEqual([false, false, false]);
+  });
+
+  it('a checkpoint made of a run knows what is frozen, and has no step that AdamW would misread', async () => {
+    const settings = ['--schedule', 'constant', '--device', 'cpu', '--threads', '1', '--freeze', 'fc'];
+    expect((await train(...settings, '--optimizer', 'adam', '--run', 'adam-run')).code).toBe(0);
+    expect((await train(...settings, '--optimizer', 'sgd:momentum=0.9', '--run', 'sgd-run')).code).toBe(0);
+    expect((await train(...settings, '--engine', 'ort-training', '--run', 'ort-frozen')).code).toBe(0);
+    const free = ['norm.weight', 'norm.bias', 'head.weight', 'head.bias'];
+    for (const [name, steps] of [
+      ['adam-run', true],
+      ['sgd-run', false],
+      ['ort-frozen', false],
+    ] as const) {
+      expect((await run('convert', `${name}/last.safetensors`, `${name}.ckpt`)).code).toBe(0);
+      const { trainable, frozen, optimizer } = readOrtCheckpoint(at(`${name}.ckpt`));
+      expect([...trainable.keys()]).toEqual(free);
+      expect([...frozen.keys()].sort()).toEqual(['fc.bias', 'fc.weight', 'norm.running_mean', 'norm.running_var']);
+      expect(optimizer && [...optimizer.moments.keys()]).toEqual(steps ? free : null);
+    }
   });
 
   it('does not resume, and says what to do', async () => {

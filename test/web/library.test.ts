@@ -280,3 +280,134 @@ it('says of a class, a picture or a worker what is wrong, and the page lives', a
   });
   expect(Math.abs(probabilities.reduce((a, b) => a + b) - 1)).toBeLessThan(1e-5);
 });
+
+it('answers calls one after the other, and lets only a stop pass', { timeout: 60_000 }, async () => {
+  const { same, moved, back, stopped, never } = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    const picture = new ImageData(
+      Uint8ClampedArray.from({ length: 24 * 24 * 4 }, (_, i) => (i * 37) % 256),
+      24,
+      24,
+    );
+    const pictures = [...model.info.classes, 'red'].map((name) => ({ image: picture, class: name }));
+    const options = { part: 'all', epochs: 4, batch: 2, holdBack: 0.5 } as const;
+    const likely = async () => (await model.classify(picture)).probabilities[0].probability;
+    const start = await likely();
+    const control = new AbortController();
+    const calls = await Promise.all([
+      model.finetune(pictures, options),
+      model.state(),
+      model.step(pictures, { part: 'all' }),
+      model.state(),
+      likely(),
+      model.explain(picture, 'red'),
+      model.undo(),
+      likely(),
+      model.finetune(pictures, { ...options, epochs: 1000, signal: control.signal, onProgress: () => control.abort() }),
+      // Aborted before it begins, and before it is called.
+      model.finetune(pictures, { ...options, signal: control.signal }),
+      model.finetune(pictures, { ...options, signal: AbortSignal.abort() }),
+    ]);
+    return {
+      moved: calls[1].parameters.some((value, i) => value !== calls[3].parameters[i]),
+      same: [start, calls[4]],
+      back: [start, calls[7]],
+      stopped: calls[8],
+      never: calls.slice(9).map((result) => (result as { steps: number }).steps),
+    };
+  });
+  expect(moved).toBe(true);
+  expect(same[0]).not.toBe(same[1]);
+  expect(Math.abs(back[0] - back[1])).toBeLessThan(1e-5);
+  expect(stopped.finished).toBe(false);
+  expect(stopped.steps).toBeGreaterThan(0);
+  expect(never).toEqual([0, 0]);
+});
+
+it('takes back the last ten trainings', { timeout: 60_000 }, async () => {
+  const { learned, undone, left } = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    const learned: number[] = [];
+    for (let i = 0; i < 12; i++) {
+      await model.finetune([{ image: new ImageData(8, 8), class: 'red' }], { epochs: 1, holdBack: 0 });
+      learned.push(model.undoable);
+    }
+    const undone: boolean[] = [];
+    for (let i = 0; i < 11; i++) undone.push(await model.undo());
+    return { learned, undone, left: model.undoable };
+  });
+  expect(learned).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 10, 10]);
+  expect(undone).toEqual([...Array(10).fill(true), false]);
+  expect(left).toBe(0);
+});
+
+it.each([
+  [{ epochs: 0 }, 'epochs has to be a whole number from 1 on, not 0'],
+  [{ batch: 0 }, 'batch has to be a whole number from 1 on, not 0'],
+  [{ batch: Number.NaN }, 'batch has to be a whole number from 1 on, not NaN'],
+  [{ learningRate: Number.NaN }, 'learningRate has to be a number above 0, not NaN'],
+  [{ learningRate: -1 }, 'learningRate has to be a number above 0, not -1'],
+  [{ holdBack: 1 }, 'holdBack has to be a share from 0 to below 1, not 1'],
+  [{ seed: 0.5 }, 'seed has to be a whole number, not 0.5'],
+  [{ part: 'tail' }, 'part has to be head or all, not tail'],
+])('refuses to learn with %o', async (options, message) => {
+  const said = await page.evaluate(
+    (options) =>
+      (globalThis as unknown as { model: WebModel }).model
+        .finetune([{ image: new ImageData(8, 8), class: 'red' }], options as object)
+        .catch((error: Error & { code: string }) => [error.code, error.message]),
+    options,
+  );
+  expect(said).toEqual(['USAGE', message]);
+});
+
+it('goes on where a listener throws, and its error is seen', async () => {
+  const errors: string[] = [];
+  page.on('pageerror', ({ message }) => errors.push(message));
+  const steps = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    const onProgress = () => {
+      throw new Error('a mistake of the page');
+    };
+    const { steps } = await model.finetune([{ image: new ImageData(8, 8), class: 'red' }], {
+      epochs: 3,
+      holdBack: 0,
+      onProgress,
+    });
+    await model.classify(new ImageData(8, 8));
+    return steps;
+  });
+  expect(steps).toBe(3);
+  expect(errors).toEqual(Array(3).fill('a mistake of the page'));
+});
+
+it('tells calls that wait when the model is closed', async () => {
+  const codes = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as { model: WebModel };
+    const code = (error: { code: string }) => error.code;
+    const waiting = [model.classify(new ImageData(8, 8)), model.exportOnnx()].map((call) =>
+      (call as Promise<unknown>).catch(code),
+    );
+    model.close();
+    return Promise.all([...waiting, model.classify(new ImageData(8, 8)).catch(code)]);
+  });
+  expect(codes).toEqual(['ENGINE_STOPPED', 'ENGINE_STOPPED', 'ENGINE_STOPPED']);
+});
+
+it('does not run a file of another build', async () => {
+  const explain = () =>
+    page.evaluate(() =>
+      (globalThis as unknown as { model: WebModel }).model.explain(new ImageData(8, 8), 'red').then(
+        ({ width }) => (width > 0 ? 'done' : 'empty'),
+        (error: Error & { code: string; hint: string }) => [error.code, error.message, error.hint],
+      ),
+    );
+  await page.route('**/explain.onnx', (route) => route.fulfill({ path: join(made.site, 'model/model.onnx') }));
+  expect(await explain()).toEqual([
+    'MANIFEST_FILE',
+    'explain.onnx is not the file that manifest.json describes',
+    'the site was renewed or is damaged: reload the page',
+  ]);
+  await page.unroute('**/explain.onnx');
+  expect(await explain()).toBe('done');
+});

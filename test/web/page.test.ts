@@ -28,7 +28,7 @@ beforeAll(async () => {
   if (noBrowser) return;
   made = await makeSmallSite(folder);
   served = await serveFolder(made.site);
-  browser = await startBrowser();
+  browser = await startBrowser(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']);
 }, 120_000);
 
 afterAll(async () => {
@@ -170,9 +170,27 @@ it('stops a training at once, and what was learned by then stays', async () => {
   await page.fill('#epochs', '1000');
   await page.click('#start');
   await expect.poll(() => page.textContent('#curve-text'), { timeout: 60_000 }).toMatch(/step ([5-9]|\d\d+) of 1000/);
+  // What is asked of the model meanwhile waits; what would meet half-learned weights cannot be asked.
+  for (const button of ['#start', '#save-weights', '#save-model']) expect(await page.isDisabled(button)).toBe(true);
+  await page.setInputFiles('#files', made.pictures.red[20]);
+  expect(await page.textContent('#status')).toBe('0 of 1 pictures classified; it goes on when the learning has ended');
+  expect(await page.evaluate(() => document.activeElement?.id)).toBe('stop');
   await page.click('#stop');
   await expect.poll(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps/);
   expect(await page.isVisible('#undo')).toBe(true);
+  expect(await rows().count()).toBe(13);
+
+  // Two trainings are taken back one by one, the last one first.
+  await page.fill('#epochs', '1');
+  await page.click('#start');
+  await expect.poll(() => page.textContent('#learned'), { timeout: 30_000 }).toMatch(/^learned after 1 steps/);
+  for (const left of [true, false]) {
+    await page.click('#undo');
+    await expect.poll(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
+    await expect.poll(() => page.isEnabled('#save-model')).toBe(true);
+    expect(await page.isVisible('#undo')).toBe(left);
+  }
+  expect(watched.problems).toEqual([]);
 }, 120_000);
 
 it('shows where a class comes from', async () => {
@@ -228,9 +246,16 @@ it('sorts by a column, in both directions', async () => {
 it('works below a path, on a host that sends no headers, and without a connection after the first visit', async () => {
   const plain = await serveFolder(made.site, { isolated: false, below: '/cells/app/' });
   try {
+    // Caches of another site of this host, and of an earlier version of this one.
+    const [other, earlier] = [`ddrc ${plain.url}more/ 1`, `ddrc ${plain.url} 1`];
+    await page.goto(`${plain.url}model/manifest.json`);
+    await page.evaluate((names) => Promise.all(names.map((name) => caches.open(name))), [other, earlier]);
     await open(plain.url);
     await page.evaluate(() => navigator.serviceWorker.ready);
-    await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBe(1);
+    await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBe(2);
+    const kept = await page.evaluate(() => caches.keys());
+    expect(kept).toContain(other);
+    expect(kept).not.toContain(earlier);
     await page.reload();
     // The service worker has put the headers there that wasm's threads need.
     expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
@@ -247,6 +272,115 @@ it('says so where the model is not there', async () => {
   await page.route('**/manifest.json', (route) => route.fulfill({ status: 404 }));
   await open();
   expect(await page.textContent('#problem')).toContain('manifest.json cannot be loaded: the server answered 404');
+});
+
+it('says so where the site belongs to another kind of model', async () => {
+  const manifest = JSON.parse(readFileSync(join(made.site, 'model/manifest.json'), 'utf8'));
+  const { 'model.onnx': _, ...files } = manifest.files;
+  for (const [foreign, said] of [
+    [{ ...manifest, preprocessing: [] }, 'does not take one square picture as float32, so it cannot be used in a page'],
+    [{ ...manifest, scores: null }, 'has no scores of classes'],
+    [{ ...manifest, files }, 'has no scores of classes'],
+    [{ name: 'my-app', version: 1 }, 'manifest.json is not a manifest of ddrc'],
+  ] as const) {
+    const own = await browser.newContext({ serviceWorkers: 'block' });
+    page = await own.newPage();
+    await page.route('**/manifest.json', (route) => route.fulfill({ json: foreign }));
+    await open();
+    expect(await page.textContent('#problem')).toContain(said);
+    await own.close();
+  }
+});
+
+it('says so where its worker cannot start, or is lost, and the rest goes on', async () => {
+  await page.route('**/assets/worker*.js', (route) => route.abort());
+  await open();
+  expect(await page.textContent('#problem')).toContain('the worker of the page stopped');
+  await page.unroute('**/assets/worker*.js');
+
+  await open();
+  await choose(made.pictures.red.slice(0, 2));
+  // As a browser ends it that needs its memory: without a word.
+  await page.workers()[0].evaluate(() => (globalThis as unknown as { close(): void }).close());
+  await choose(made.pictures.blue.slice(0, 1));
+  const texts = await rows().allTextContents();
+  expect(texts[0]).toContain('red');
+  expect(texts[2]).toContain('the worker of the page stopped: reload the page');
+  expect(cells(await downloaded('#save-csv'))).toHaveLength(4);
+});
+
+it('works where the quota is full', async () => {
+  const control = await context.newCDPSession(page);
+  await control.send('Storage.overrideQuotaForOrigin', { origin: new URL(served.url).origin, quotaSize: 1000 });
+  await open();
+  await page.reload();
+  await open();
+  await choose(made.pictures.green.slice(0, 2));
+  expect((await rows().allTextContents()).every((text) => text.includes('green'))).toBe(true);
+});
+
+it('takes pictures with the camera, one stream at a time', async () => {
+  await open();
+  await page.evaluate(() => {
+    const tracks: MediaStreamTrack[] = [];
+    Object.assign(globalThis, { tracks });
+    const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => {
+      const stream = await ask(wanted);
+      tracks.push(...stream.getTracks());
+      return stream;
+    };
+  });
+  // As quick as no hand is.
+  await page.evaluate(() => {
+    for (const id of ['use-camera', 'use-camera', 'camera-take', 'camera-take']) document.getElementById(id)!.click();
+  });
+  await expect.poll(() => page.isEnabled('#camera-take')).toBe(true);
+  expect(await page.isDisabled('#use-camera')).toBe(true);
+  await page.click('#camera-take');
+  await expect.poll(() => rows().count()).toBe(1);
+  expect(await rows().textContent()).toContain('camera-1.png');
+  await page.click('#camera-close');
+  const states = () =>
+    page.evaluate(() => (globalThis as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState));
+  expect(await states()).toEqual(['ended']);
+  await page.click('#use-camera');
+  await expect.poll(() => page.isEnabled('#camera-take')).toBe(true);
+  expect(watched.problems).toEqual([]);
+});
+
+it('drops what still waits when all is cleared', async () => {
+  await open();
+  await page.setInputFiles('#files', [...made.pictures.red]);
+  await expect.poll(() => rows().count(), { interval: 5 }).toBeGreaterThan(0);
+  await page.click('#clear');
+  await expect.poll(() => page.textContent('#status')).toBe('ready');
+  expect(await rows().count()).toBe(0);
+  expect(await page.isVisible('#results')).toBe(false);
+  await choose(made.pictures.blue.slice(0, 1));
+  expect(await page.textContent('#summary')).toMatch(/^1 of 1 pictures read/);
+});
+
+it('a long list holds nothing up', async () => {
+  await open();
+  await choose(colours.flatMap((name) => made.pictures[name].slice(0, 20)));
+  await page.evaluate(async () => {
+    for (let y = 0; y < document.body.scrollHeight; y += 400) {
+      scrollTo(0, y);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  });
+  await page.click('#columns button:text("Probability")');
+  // Each thumbnail is drawn by now.
+  const blank = () =>
+    page
+      .locator('.thumbnail')
+      .evaluateAll(
+        (all) =>
+          all.filter((canvas) => (canvas as HTMLCanvasElement).getContext('2d')!.getImageData(48, 48, 1, 1).data[3] === 0).length,
+      );
+  await expect.poll(blank).toBe(0);
+  expect((await watched.longTasks()).filter((duration) => duration > 50)).toEqual([]);
 });
 
 describe('everybody can use it', () => {
