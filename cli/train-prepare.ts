@@ -10,7 +10,6 @@ import { type AugmentationSettings, defaultAugmentation, parseAugmentation } fro
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
 import { checkLoop, checkOrtTraining, partOf } from '../runtime/trainer.ts';
-import { rateTable } from './build-artifacts.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -18,6 +17,7 @@ import { usageError } from './failure.ts';
 import { type ModelFlags, optionsOf } from './flags.ts';
 import { instantiate, type LoadedModel, loadModel } from './load-model.ts';
 import { parseOptimizer } from './optimizer-text.ts';
+import { rateTable } from './rate-table.ts';
 import { shown } from './shown-path.ts';
 import type { TrainSettings } from './train-settings.ts';
 import { type DataSource, openSource } from './training-data.ts';
