@@ -63,7 +63,7 @@ export const codes = {
   ARRAYS_NOT_FINITE: 'An array of a safetensors file of examples has NaN, infinity or a value beyond float32.',
   ARRAYS_LENGTHS_DIFFER: 'The arrays of a safetensors file do not have the same number of examples.',
   // The command line and model files
-  USAGE: 'A command was called with an argument or flag that it does not understand.',
+  USAGE: 'A command does not exist, or a flag or an option of a call is unknown, missing or impossible.',
   MODEL_FILE: 'A model file has an ending that ddrc does not load.',
   MODEL_SYNTAX: 'A model file, or a file that it imports, is not valid TypeScript or JavaScript.',
   MODEL_IMPORT: 'A model file imports a file, a package or a name that does not exist.',

@@ -2,7 +2,7 @@ import type { FinetuneProgress, FinetuneResult, WebModel } from 'ddrc/web';
 import { byId, make, percent, save, sentence } from './dom.ts';
 import type { ResultTable } from './results.ts';
 
-const partNames = { head: 'the last layer (quick)', all: 'all layers' } as const;
+const partNames = { head: 'last layer only', all: 'all layers' } as const;
 
 /** Fewest pictures that can be learned from. */
 const fewest = 2;
@@ -105,6 +105,7 @@ export class LearnPanel {
   }
 
   private progressed({ step, steps, loss }: FinetuneProgress): void {
+    if (step === 1) this.say('learning…');
     this.losses.push(loss);
     byId('curve').hidden = false;
     this.most = Math.max(this.most, loss);

@@ -138,7 +138,7 @@ export class ResultTable {
         entry.details = null;
         return;
       }
-      entry.details = make('tr', {}, make('td', { colSpan: columns.length }, this.details(result)));
+      entry.details = make('tr', {}, make('td', { className: 'more', colSpan: columns.length }, this.details(result)));
       entry.row.after(entry.details);
     };
     return button;
@@ -190,11 +190,8 @@ export class ResultTable {
       return typeof x === 'number' && typeof y === 'number' ? x - y : collator.compare(String(x), String(y));
     };
     this.results.sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
-    const body = byId('rows');
-    for (const result of this.results) {
-      const { row, details } = this.rows.get(result)!;
-      body.append(row, ...(details ? [details] : []));
-    }
+    const rows = this.results.map((result) => this.rows.get(result)!);
+    byId('rows').append(...rows.flatMap(({ row, details }) => (details ? [row, details] : [row])));
     [...byId('columns').children].forEach((cell, i) => {
       if (columns[i].key === column) cell.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
       else cell.removeAttribute('aria-sort');

@@ -58,12 +58,10 @@ export async function serveFolder(folder: string, { isolated = true, below = '/'
   };
 }
 
-/** What a page did that it should not: errors, what it wrote to the console, requests to elsewhere, tasks that held it up. */
+/** What a page did that it should not: errors, what it wrote to the console, requests to elsewhere. */
 export interface Watched {
   readonly problems: string[];
   readonly outside: string[];
-  /** Milliseconds of tasks of the main thread that took longer than 50. */
-  longTasks(): Promise<number[]>;
 }
 
 /** Watches a page; to be called before it goes anywhere. */
@@ -78,16 +76,40 @@ export async function watch(page: Page): Promise<Watched> {
     const url = request.url();
     if (!url.startsWith('http://127.0.0.1:') && !url.startsWith('blob:http://127.0.0.1:')) outside.push(url);
   });
-  await page.addInitScript(() => {
-    const tasks: number[] = [];
-    Object.assign(globalThis, { longTasks: tasks });
-    const observer = new PerformanceObserver((list) => tasks.push(...list.getEntries().map(({ duration }) => duration)));
-    observer.observe({ type: 'longtask', buffered: true } as PerformanceObserverInit);
-  });
-  return {
-    problems,
-    outside,
-    longTasks: () => page.evaluate(() => (globalThis as unknown as { longTasks: number[] }).longTasks),
+  return { problems, outside };
+}
+
+/** An event of Chromium's trace; times are microseconds. */
+interface TraceEvent {
+  readonly ph: string;
+  readonly name: string;
+  readonly pid: number;
+  readonly tid: number;
+  readonly ts: number;
+  readonly dur?: number;
+  /** Of `dur`, what the thread had a processor. */
+  readonly tdur?: number;
+  readonly args: { readonly name?: string; readonly chrome_mojo_event_info?: { readonly mojo_interface_tag: string } };
+}
+
+/**
+ * Records a page's main thread until the function that it gives is called, which tells the longest task, in ms. Only the time on a processor counts, as
+ * the machine may have other things to do, and no task in which the test asks the page for something.
+ */
+export async function watchMainThread(browser: Browser, page: Page): Promise<() => Promise<number>> {
+  await browser.startTracing(page, { categories: ['toplevel'] });
+  return async () => {
+    const { traceEvents } = JSON.parse((await browser.stopTracing()).toString()) as { traceEvents: TraceEvent[] };
+    const thread = ({ pid, tid }: TraceEvent) => `${pid} ${tid}`;
+    const main = new Set(
+      traceEvents.filter(({ name, args }) => name === 'thread_name' && args.name === 'CrRendererMain').map(thread),
+    );
+    const own = traceEvents.filter((event) => event.ph === 'X' && event.tdur !== undefined && main.has(thread(event)));
+    const asked = own.filter(({ args }) => args.chrome_mojo_event_info?.mojo_interface_tag === 'blink.mojom.DevToolsSession');
+    const holds = (task: TraceEvent, { ts }: TraceEvent) => task.ts <= ts && ts <= task.ts + task.dur!;
+    const tasks = own.filter((task) => !asked.some((event) => thread(event) === thread(task) && holds(task, event)));
+    if (tasks.length === 0) throw new Error('the trace has no task of the main thread');
+    return tasks.reduce((longest, { tdur }) => Math.max(longest, tdur!), 0) / 1000;
   };
 }
 

@@ -41,7 +41,9 @@ beforeEach(async (test) => {
   await page?.close();
   page = await browser.newPage();
   await page.goto(`${served.url}harness/`);
-  await expect.poll(() => page.evaluate(() => typeof (globalThis as { openModel?: unknown }).openModel)).toBe('function');
+  await expect
+    .poll(() => page.evaluate(() => typeof (globalThis as { openModel?: unknown }).openModel), { timeout: 30_000 })
+    .toBe('function');
   await openIt({});
 });
 
@@ -408,6 +410,20 @@ it('does not run a file of another build', async () => {
     'explain.onnx is not the file that manifest.json describes',
     'the site was renewed or is damaged: reload the page',
   ]);
+  // A training whose weights cannot be put into every file changes none.
+  const learn = () =>
+    page.evaluate(async () => {
+      const { model } = globalThis as unknown as { model: WebModel };
+      const likely = async () => (await model.classify(new ImageData(8, 8))).probabilities[0].probability;
+      const before = await likely();
+      const said = await model.finetune([{ image: new ImageData(8, 8), class: 'red' }], { epochs: 2, holdBack: 0 }).then(
+        ({ steps }) => steps,
+        (error: { code: string }) => error.code,
+      );
+      return { said, undoable: model.undoable, changed: (await likely()) !== before };
+    });
+  expect(await learn()).toEqual({ said: 'MANIFEST_FILE', undoable: 0, changed: false });
   await page.unroute('**/explain.onnx');
   expect(await explain()).toBe('done');
+  expect(await learn()).toEqual({ said: 2, undoable: 1, changed: true });
 });

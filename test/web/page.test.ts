@@ -6,7 +6,16 @@ import { join } from 'node:path';
 import type { Browser, BrowserContext, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { checkout, temporaryFolder } from '../cli/ddrc.ts';
-import { axeSource, noBrowser, type ServedSite, serveFolder, startBrowser, type Watched, watch } from './browser.ts';
+import {
+  axeSource,
+  noBrowser,
+  type ServedSite,
+  serveFolder,
+  startBrowser,
+  type Watched,
+  watch,
+  watchMainThread,
+} from './browser.ts';
 import { colours, makeSmallSite, run, type SmallSite } from './run.ts';
 
 /** A line of `ddrc predict --json`. */
@@ -28,7 +37,7 @@ beforeAll(async () => {
   if (noBrowser) return;
   made = await makeSmallSite(folder);
   served = await serveFolder(made.site);
-  browser = await startBrowser(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']);
+  browser = await startBrowser();
 }, 120_000);
 
 afterAll(async () => {
@@ -46,15 +55,19 @@ beforeEach(async (test) => {
 
 async function open(url = served.url): Promise<void> {
   await page.goto(url);
-  await expect.poll(() => page.textContent('#status'), { timeout: 30_000 }).toMatch(/^(ready|the model could not be loaded)$/);
+  await eventually(() => page.textContent('#status')).toMatch(/^(ready|the model could not be loaded)$/);
 }
+
+/** Polls, for as long as a machine with other things to do may need. */
+const eventually = <T>(value: () => T, options: { readonly timeout?: number; readonly interval?: number } = {}) =>
+  expect.poll(value, { timeout: 30_000, ...options });
 
 const rows = () => page.locator('#rows > tr:not(:has(td[colspan="6"]))');
 
 async function choose(files: readonly string[]): Promise<void> {
   const before = await rows().count();
   await page.setInputFiles('#files', [...files]);
-  await expect.poll(() => rows().count(), { timeout: 60_000 }).toBe(before + files.length);
+  await eventually(() => rows().count(), { timeout: 60_000 }).toBe(before + files.length);
 }
 
 async function downloaded(button: string): Promise<Buffer> {
@@ -109,6 +122,7 @@ it('sees real cells, which are JPEGs, with the pixels that Node sees', async (te
 });
 
 it('learns from corrected pictures, compares, takes back, and saves what ddrc can load', async () => {
+  const longest = await watchMainThread(browser, page);
   await open();
   await choose(colours.flatMap((name) => made.pictures[name].slice(0, 8)));
   // Names that are the wrong way round: what was right becomes wrong, and must be learned anew.
@@ -124,7 +138,7 @@ it('learns from corrected pictures, compares, takes back, and saves what ddrc ca
   await page.fill('#rate', '0.01');
   const before = cells(await downloaded('#save-csv'));
   await page.click('#start');
-  await expect.poll(() => page.textContent('#learned'), { timeout: 90_000 }).toMatch(/^learned after \d+ steps/);
+  await eventually(() => page.textContent('#learned'), { timeout: 90_000 }).toMatch(/^learned after \d+ steps/);
   const said = await page.textContent('#learned');
   const [, was, is] = said!.match(/held back, ([\d.]+) % were right before and ([\d.]+) % are now/)!;
   expect(Number(is)).toBeGreaterThan(Number(was));
@@ -148,14 +162,14 @@ it('learns from corrected pictures, compares, takes back, and saves what ddrc ca
     expect(Math.abs(rebuilt[0].probabilities[colour] - predicted[0].probabilities[colour])).toBeLessThan(1e-5);
 
   await page.click('#undo');
-  await expect.poll(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
+  await eventually(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
   const undone = cells(await downloaded('#save-csv'));
   undone.slice(1).forEach(([, name, best], i) => {
     expect(name).toBe(before[i + 1][1]);
     expect(Math.abs(Number(best) - Number(before[i + 1][2]))).toBeLessThan(1e-5);
   });
   // Decoding, graphs and training run in a worker.
-  expect((await watched.longTasks()).filter((duration) => duration > 50)).toEqual([]);
+  expect(await longest()).toBeLessThanOrEqual(50);
   expect(watched).toMatchObject({ problems: [], outside: [] });
 }, 180_000);
 
@@ -169,25 +183,25 @@ it('stops a training at once, and what was learned by then stays', async () => {
       .selectOption(colours[Math.floor(i / 4)]);
   await page.fill('#epochs', '1000');
   await page.click('#start');
-  await expect.poll(() => page.textContent('#curve-text'), { timeout: 60_000 }).toMatch(/step ([5-9]|\d\d+) of 1000/);
+  await eventually(() => page.textContent('#curve-text'), { timeout: 60_000 }).toMatch(/step ([5-9]|\d\d+) of 1000/);
   // What is asked of the model meanwhile waits; what would meet half-learned weights cannot be asked.
   for (const button of ['#start', '#save-weights', '#save-model']) expect(await page.isDisabled(button)).toBe(true);
   await page.setInputFiles('#files', made.pictures.red[20]);
   expect(await page.textContent('#status')).toBe('0 of 1 pictures classified; it goes on when the learning has ended');
   expect(await page.evaluate(() => document.activeElement?.id)).toBe('stop');
   await page.click('#stop');
-  await expect.poll(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps/);
+  await eventually(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps/);
   expect(await page.isVisible('#undo')).toBe(true);
   expect(await rows().count()).toBe(13);
 
   // Two trainings are taken back one by one, the last one first.
   await page.fill('#epochs', '1');
   await page.click('#start');
-  await expect.poll(() => page.textContent('#learned'), { timeout: 30_000 }).toMatch(/^learned after 1 steps/);
+  await eventually(() => page.textContent('#learned')).toMatch(/^learned after 1 steps/);
   for (const left of [true, false]) {
     await page.click('#undo');
-    await expect.poll(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
-    await expect.poll(() => page.isEnabled('#save-model')).toBe(true);
+    await eventually(() => page.textContent('#learned')).toBe('the weights are as before the last learning');
+    await eventually(() => page.isEnabled('#save-model')).toBe(true);
     expect(await page.isVisible('#undo')).toBe(left);
   }
   expect(watched.problems).toEqual([]);
@@ -200,11 +214,11 @@ it('shows where a class comes from', async () => {
     .first()
     .getByRole('button', { name: /^details/ })
     .click();
-  await expect.poll(() => page.textContent('.picture figcaption')).toMatch(/^Where the model looks for \w+ \(Grad-CAM\)/);
+  await eventually(() => page.textContent('.picture figcaption')).toMatch(/^Where the model looks for \w+ \(Grad-CAM\)/);
   const drawn = () => page.locator('.picture canvas').evaluate((canvas: HTMLCanvasElement) => canvas.toDataURL());
   const first = await drawn();
   await page.locator('.bars button').last().click();
-  await expect.poll(drawn).not.toBe(first);
+  await eventually(drawn).not.toBe(first);
   expect(await page.locator('.bars meter').count()).toBe(3);
   await rows()
     .first()
@@ -252,7 +266,7 @@ it('works below a path, on a host that sends no headers, and without a connectio
     await page.evaluate((names) => Promise.all(names.map((name) => caches.open(name))), [other, earlier]);
     await open(plain.url);
     await page.evaluate(() => navigator.serviceWorker.ready);
-    await expect.poll(() => page.evaluate(async () => (await caches.keys()).length)).toBe(2);
+    await eventually(() => page.evaluate(async () => (await caches.keys()).length)).toBe(2);
     const kept = await page.evaluate(() => caches.keys());
     expect(kept).toContain(other);
     expect(kept).not.toContain(earlier);
@@ -320,6 +334,10 @@ it('works where the quota is full', async () => {
 });
 
 it('takes pictures with the camera, one stream at a time', async () => {
+  // A browser of its own: with these, Chromium opens no file chooser.
+  const own = await startBrowser(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']);
+  page = await own.newPage();
+  watched = await watch(page);
   await open();
   await page.evaluate(() => {
     const tracks: MediaStreamTrack[] = [];
@@ -335,26 +353,27 @@ it('takes pictures with the camera, one stream at a time', async () => {
   await page.evaluate(() => {
     for (const id of ['use-camera', 'use-camera', 'camera-take', 'camera-take']) document.getElementById(id)!.click();
   });
-  await expect.poll(() => page.isEnabled('#camera-take')).toBe(true);
+  await eventually(() => page.isEnabled('#camera-take')).toBe(true);
   expect(await page.isDisabled('#use-camera')).toBe(true);
   await page.click('#camera-take');
-  await expect.poll(() => rows().count()).toBe(1);
+  await eventually(() => rows().count()).toBe(1);
   expect(await rows().textContent()).toContain('camera-1.png');
   await page.click('#camera-close');
   const states = () =>
     page.evaluate(() => (globalThis as unknown as { tracks: MediaStreamTrack[] }).tracks.map(({ readyState }) => readyState));
   expect(await states()).toEqual(['ended']);
   await page.click('#use-camera');
-  await expect.poll(() => page.isEnabled('#camera-take')).toBe(true);
+  await eventually(() => page.isEnabled('#camera-take')).toBe(true);
   expect(watched.problems).toEqual([]);
+  await own.close();
 });
 
 it('drops what still waits when all is cleared', async () => {
   await open();
   await page.setInputFiles('#files', [...made.pictures.red]);
-  await expect.poll(() => rows().count(), { interval: 5 }).toBeGreaterThan(0);
+  await eventually(() => rows().count(), { interval: 5 }).toBeGreaterThan(0);
   await page.click('#clear');
-  await expect.poll(() => page.textContent('#status')).toBe('ready');
+  await eventually(() => page.textContent('#status')).toBe('ready');
   expect(await rows().count()).toBe(0);
   expect(await page.isVisible('#results')).toBe(false);
   await choose(made.pictures.blue.slice(0, 1));
@@ -362,6 +381,7 @@ it('drops what still waits when all is cleared', async () => {
 });
 
 it('a long list holds nothing up', async () => {
+  const longest = await watchMainThread(browser, page);
   await open();
   await choose(colours.flatMap((name) => made.pictures[name].slice(0, 20)));
   await page.evaluate(async () => {
@@ -379,8 +399,8 @@ it('a long list holds nothing up', async () => {
         (all) =>
           all.filter((canvas) => (canvas as HTMLCanvasElement).getContext('2d')!.getImageData(48, 48, 1, 1).data[3] === 0).length,
       );
-  await expect.poll(blank).toBe(0);
-  expect((await watched.longTasks()).filter((duration) => duration > 50)).toEqual([]);
+  await eventually(blank).toBe(0);
+  expect(await longest()).toBeLessThanOrEqual(50);
 });
 
 describe('everybody can use it', () => {
@@ -397,7 +417,7 @@ describe('everybody can use it', () => {
       .first()
       .getByRole('button', { name: /^details/ })
       .click();
-    await expect.poll(() => page.textContent('.picture figcaption')).toMatch(/^Where/);
+    await eventually(() => page.textContent('.picture figcaption')).toMatch(/^Where/);
     await page.evaluate(axeSource());
     const { violations } = await page.evaluate(async () => {
       const { axe } = globalThis as unknown as {
@@ -411,17 +431,19 @@ describe('everybody can use it', () => {
   });
 
   it('by the keyboard alone', async () => {
+    // Before the key is pressed, as the driver takes a while to listen.
+    const choosing = page.waitForEvent('filechooser');
     await open();
     await page.keyboard.press('Tab');
     expect(await page.evaluate(() => document.activeElement?.id)).toBe('choose-files');
-    const [chooser] = await Promise.all([page.waitForEvent('filechooser'), page.keyboard.press('Enter')]);
-    await chooser.setFiles(made.pictures.red[0]);
-    await expect.poll(() => rows().count()).toBe(1);
+    await page.keyboard.press('Enter');
+    await (await choosing).setFiles(made.pictures.red[0]);
+    await eventually(() => rows().count()).toBe(1);
     await rows()
       .first()
       .getByRole('button', { name: /^details/ })
       .focus();
     await page.keyboard.press('Enter');
-    await expect.poll(() => page.locator('.bars meter').count()).toBe(3);
+    await eventually(() => page.locator('.bars meter').count()).toBe(3);
   });
 });
