@@ -86,7 +86,8 @@ export class ModelFolder {
 
   private async open(name: string, training: boolean): Promise<Ort.InferenceSession> {
     return this.loaded.ort.InferenceSession.create(await this.bytes(name), {
-      executionProviders: [this.loaded.device],
+      // A portable training graph hands WebGPU's shaders more arrays at a time than they take.
+      executionProviders: [training ? 'wasm' : this.loaded.device],
       graphOptimizationLevel: training ? 'disabled' : 'all',
       enableMemPattern: false,
     });
