@@ -56,6 +56,7 @@ const refusals = [
   [['damaged.onnx'], 1, 'MODEL_DAMAGED', 'damaged.onnx is not as ddrc wrote it'],
   [[join('built', 'step.onnx')], 1, 'MODEL_FOREIGN', 'does not say its classes'],
   [['swapped'], 1, 'MODEL_DAMAGED', 'names other classes, or in another order'],
+  [['three.onnx'], 1, 'MODEL_FOREIGN', 'names 3 classes, but gives 2 scores'],
   [['built', '--data', 'other'], 1, 'DATA_CLASSES_DIFFER', 'green'],
   [['built', '--data', 'nothing'], 1, 'DATA_MISSING', 'nothing'],
   [['built', '--imges', '3'], 2, 'USAGE', 'unknown option --imges, did you mean --images?'],
@@ -101,6 +102,10 @@ beforeAll(async () => {
   });
   forge(at('swapped', 'model.onnx'), ({ metadataProps }) => {
     metadataProps!.find(({ key }) => key === 'ddrc.classes')!.value = '["red","blue"]';
+  });
+  cpSync(at('built', 'model.onnx'), at('three.onnx'));
+  forge(at('three.onnx'), ({ metadataProps }) => {
+    metadataProps!.find(({ key }) => key === 'ddrc.classes')!.value = '["a","b","c"]';
   });
   const all = [...Object.values(calls), ...refusals.map(([args]) => args)];
   const results = await ddrcInOneProcess(
