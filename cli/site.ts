@@ -3,6 +3,7 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
 import { compile } from '../compiler/compile.ts';
+import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Manifest } from '../contract/manifest.ts';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -27,6 +28,9 @@ const ortFiles = [
   'ort-wasm-simd-threaded.asyncify.mjs',
   'ort-wasm-simd-threaded.asyncify.wasm',
 ];
+
+/** A page runs its graphs on WebGPU or on wasm, where the forms that WebGPU needs take no longer. */
+const siteTarget: Target = { ...portable, provider: 'webgpu' };
 
 /** A file of a site: its place, and its content or the file that is copied there. */
 export interface SiteFile {
@@ -107,12 +111,16 @@ async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
   const weights = namedTensors(expected, loadWeights(run.paths.best, expected));
   const { optimizer, clipNorm } = settings;
   const request = { weights, classes, optimizer, clipNorm };
-  const { manifest, files } = compile(program, { ...request, artifacts: ['model', 'tunable', 'explain', 'step'] });
+  const { manifest, files } = compile(program, {
+    ...request,
+    artifacts: ['model', 'tunable', 'explain', 'step'],
+    target: siteTarget,
+  });
   const all = new Map(files);
   const described: Record<string, Manifest['files'][string]> = { ...manifest.files };
   const freeze = allButHead(plain.manifest);
   if (freeze.length > 0) {
-    const head = compile(program, { ...request, artifacts: ['step'], freeze });
+    const head = compile(program, { ...request, artifacts: ['step'], freeze, target: siteTarget });
     all.set('head.onnx', head.files.get('step.onnx')!);
     described['head.onnx'] = head.manifest.files['step.onnx'];
   }

@@ -6,8 +6,9 @@ import { fileOf, portsOf } from '../manifest.ts';
 import { argmax } from '../metrics.ts';
 import { engineState, stepScalars } from '../step-inputs.ts';
 import type { TensorData } from '../tensor.ts';
+import type { FinetuneOptions } from './options.ts';
 import { writePlanes } from './pixels.ts';
-import type { Feeds, ModelFolder } from './session.ts';
+import type { Feeds, GraphRunner } from './session.ts';
 
 /** A picture of a known class: pixels uint8 [size,size,3] and the class's index. */
 export interface Example {
@@ -56,6 +57,22 @@ export function weightsOf({ vectors }: TrainingState): Weights {
   return { parameters, statistics };
 }
 
+/** Holds a share of each class back, chosen by the seed; a class of one image is all trained on. */
+export function holdBack(
+  examples: readonly Example[],
+  { holdBack: share, seed }: Pick<FinetuneOptions, 'holdBack' | 'seed'>,
+): { train: Example[]; held: Example[] } {
+  const [train, held]: [Example[], Example[]] = [[], []];
+  const order = Array.from(permutation(examples.length, random(seed, 'hold back')), (index) => examples[index]);
+  for (const label of new Set(examples.map((example) => example.label))) {
+    const own = order.filter((example) => example.label === label);
+    const count = Math.floor(own.length * share);
+    held.push(...own.slice(0, count));
+    train.push(...own.slice(count));
+  }
+  return { train, held };
+}
+
 /** A batch of examples as a training graph takes it. */
 export function batchOf({ files }: Manifest, graph: string, examples: readonly Example[]): Feeds {
   const { inputs } = files[graph];
@@ -78,7 +95,7 @@ export function batchOf({ files }: Manifest, graph: string, examples: readonly E
 
 /** One step of the optimizer on a batch. */
 export async function trainStep(
-  folder: ModelFolder,
+  folder: GraphRunner,
   { part, learningRate, seed }: Pick<FinetuneSettings, 'part' | 'learningRate' | 'seed'>,
   { vectors, step }: TrainingState,
   examples: readonly Example[],
@@ -115,7 +132,7 @@ export async function trainStep(
  * @throws DdrcError LOSS_NOT_FINITE
  */
 export async function finetune(
-  folder: ModelFolder,
+  folder: GraphRunner,
   settings: FinetuneSettings,
   start: TrainingState,
   examples: readonly Example[],

@@ -8,8 +8,15 @@ import type { LoadedOrt } from './ort.ts';
 
 export type Feeds = Readonly<Record<string, TensorData>>;
 
+/** What runs the graphs of a model. */
+export interface GraphRunner {
+  readonly manifest: Manifest;
+  /** @param training whether nothing is to be rewritten: the compiler has put the nodes in order */
+  run(name: string, feeds: Feeds, fetch: readonly string[], training?: boolean): Promise<Record<string, TensorData>>;
+}
+
 /** The files of a built model, and sessions of those that have been asked for. */
-export class ModelFolder {
+export class ModelFolder implements GraphRunner {
   private readonly sessions = new Map<string, Promise<Ort.InferenceSession>>();
   private readonly replaced = new Map<string, Uint8Array>();
 
@@ -51,10 +58,6 @@ export class ModelFolder {
     await (await session?.catch(() => undefined))?.release();
   }
 
-  /**
-   * Runs a graph.
-   * @param training whether nothing is to be rewritten: the compiler has put the nodes in order
-   */
   async run(name: string, feeds: Feeds, fetch: readonly string[], training = false): Promise<Record<string, TensorData>> {
     let making = this.sessions.get(name);
     if (!making) {
@@ -86,8 +89,7 @@ export class ModelFolder {
 
   private async open(name: string, training: boolean): Promise<Ort.InferenceSession> {
     return this.loaded.ort.InferenceSession.create(await this.bytes(name), {
-      // A portable training graph hands WebGPU's shaders more arrays at a time than they take.
-      executionProviders: [training ? 'wasm' : this.loaded.device],
+      executionProviders: [this.loaded.device],
       graphOptimizationLevel: training ? 'disabled' : 'all',
       enableMemPattern: false,
     });

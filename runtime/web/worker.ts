@@ -4,7 +4,6 @@
 import { expose, type Remote, releaseProxy } from 'comlink';
 import type { Manifest } from '../../contract/manifest.ts';
 import { DdrcError, formatDiagnosis, isDdrcError } from '../../diagnostics/error.ts';
-import { permutation, random } from '../../numeric/random.ts';
 import { packState, unpackState, type Weights } from '../flat-state.ts';
 import { parseManifest, scoresOf } from '../manifest.ts';
 import { argmax } from '../metrics.ts';
@@ -14,6 +13,7 @@ import {
   type FinetuneProgress,
   finetune,
   graphOf,
+  holdBack,
   type Part,
   startState,
   type TrainingState,
@@ -293,22 +293,6 @@ function classesOf(manifest: Manifest): readonly string[] {
   if (!scores)
     throw new DdrcError({ code: 'MODEL_FOREIGN', message: `${model} has no scores of classes`, hint: 'give defineModel scores' });
   return classes ?? Array.from({ length: scores.classes }, (_, i) => String(i));
-}
-
-/** Holds a share of each class back, chosen by the seed; a class of one image is all trained on. */
-function holdBack(
-  examples: readonly Example[],
-  { holdBack: share, seed }: FinetuneOptions,
-): { train: Example[]; held: Example[] } {
-  const [train, held]: [Example[], Example[]] = [[], []];
-  const order = Array.from(permutation(examples.length, random(seed, 'hold back')), (index) => examples[index]);
-  for (const label of new Set(examples.map((example) => example.label))) {
-    const own = order.filter((example) => example.label === label);
-    const count = Math.floor(own.length * share);
-    held.push(...own.slice(0, count));
-    train.push(...own.slice(count));
-  }
-  return { train, held };
 }
 
 /** Takes a lock and keeps it: the browser gives it away when the worker ends, however that comes. */

@@ -4,15 +4,20 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { temporaryFolder } from '../cli/ddrc.ts';
 import { noBrowser, type ServedSite, serveFolder, startBrowser } from '../web/browser.ts';
+import { addLibraryPage, openLibraryPage } from '../web/library-page.ts';
 import { colours, makeSmallSite, run, type SmallSite } from '../web/run.ts';
+import { expectStepsOfNode } from '../web/step-parity.ts';
 
 const folder = temporaryFolder();
+/** What makes Chromium offer a WebGPU adapter that is a program. */
+const software = ['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader'];
 let made: SmallSite;
 let served: ServedSite;
 
 beforeAll(async () => {
   if (noBrowser) return;
   made = await makeSmallSite(folder);
+  await addLibraryPage(made.site, folder);
   served = await serveFolder(made.site);
 }, 120_000);
 
@@ -20,7 +25,7 @@ afterAll(() => served?.close());
 
 it('classifies on WebGPU as in Node, and learns', { timeout: 300_000 }, async (test) => {
   if (noBrowser) return test.skip(noBrowser);
-  const browser = await startBrowser(['--enable-unsafe-webgpu', '--use-webgpu-adapter=swiftshader']);
+  const browser = await startBrowser(software);
   try {
     const page = await browser.newPage();
     await page.goto(`${served.url}?device=webgpu`);
@@ -52,6 +57,17 @@ it('classifies on WebGPU as in Node, and learns', { timeout: 300_000 }, async (t
     await page.click('#start');
     await expect.poll(() => page.textContent('#learned'), { timeout: 200_000 }).toMatch(/^learned after \d+ steps/);
     expect(await page.textContent('#problem')).toBe('');
+  } finally {
+    await browser.close();
+  }
+});
+
+it.for(['head', 'all'] as const)('steps that train %s on WebGPU are those of Node', { timeout: 300_000 }, async (part, test) => {
+  if (noBrowser) return test.skip(noBrowser);
+  const browser = await startBrowser(software);
+  try {
+    const page = await openLibraryPage(browser, served, { device: 'webgpu' });
+    await expectStepsOfNode(page, made, part, 5);
   } finally {
     await browser.close();
   }

@@ -4,6 +4,8 @@ import { ddrc } from '../cli/ddrc.ts';
 import { pictureFolder } from '../cli/picture-folder.ts';
 
 export const colours = ['blue', 'green', 'red'] as const;
+/** Side of the picture that the model of {@link makeSmallSite} sees, in pixels. */
+export const size = 32;
 
 /** A small DDRNet that tells coloured noise apart, trained within seconds, and the site of it. */
 export interface SmallSite {
@@ -19,7 +21,7 @@ export async function makeSmallSite(folder: string): Promise<SmallSite> {
     '--option',
     'channels=8',
     '--size',
-    '32',
+    String(size),
     '--epochs',
     '2',
     '--batch',
