@@ -104,7 +104,8 @@ async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
     });
   }
   const program = instantiate(await loadModel(settings.modelFile ?? undefined), settings.options);
-  checkProgram(program);
+  const problem = pageProblem(program);
+  if (problem) throw new DdrcError({ code: 'MODEL_FOREIGN', ...problem });
   const classes = settings.classes ?? undefined;
   const plain = compile(program, { artifacts: [], classes });
   const expected = expectedState(plain.manifest);
@@ -132,16 +133,21 @@ async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
   return all;
 }
 
-function checkProgram({ name, inputs, scores }: Program): void {
+/** Why a model can have no page, and what to do; null where it can. */
+export function pageProblem({ name, inputs, scores }: Program): { readonly message: string; readonly hint: string } | null {
   const [image] = inputs;
-  const foreign = (message: string, hint: string) =>
-    new DdrcError({ code: 'MODEL_FOREIGN', message: `${name} ${message}`, hint });
-  if (inputs.length !== 1 || image.kind !== 'image' || image.type.shape[1] !== 3 || image.type.shape[2] !== image.type.shape[3])
-    throw foreign(
-      'does not take one square colour picture, so there is no page for it',
-      'give it one input image(3, size, size)',
-    );
-  if (!scores) throw foreign('has no scores of classes, so there is nothing that a page could show', 'give defineModel scores');
+  const [, channels, height, width] = image.type.shape;
+  if (inputs.length !== 1 || image.kind !== 'image' || channels !== 3 || height !== width)
+    return {
+      message: `${name} does not take one square colour picture, so there is no page for it`,
+      hint: 'give it one input image(3, size, size)',
+    };
+  if (!scores)
+    return {
+      message: `${name} has no scores of classes, so there is nothing that a page could show`,
+      hint: 'give defineModel scores',
+    };
+  return null;
 }
 
 /** Names of all parameters but those of the last layer that has some. */

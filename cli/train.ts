@@ -252,7 +252,10 @@ function nextSteps(model: string, folder: string, { classes }: TrainSettings): s
   if (scores === null) return [];
   const data = classes === null ? 'FILE.safetensors' : 'FOLDER';
   const measure = `npx ddrc eval ${folder} --data ${data}`;
-  return preprocessing.length > 0 ? [`npx ddrc predict ${folder} IMAGE…`, measure] : [measure];
+  if (preprocessing.length === 0) return [measure];
+  const [{ size }] = preprocessing;
+  const pageable = preprocessing.length === 1 && size[0] === 3 && size[1] === size[2];
+  return [`npx ddrc predict ${folder} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${folder}`] : [])];
 }
 
 /** The folders of a path that do not exist yet, the deepest first. */

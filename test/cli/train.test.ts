@@ -295,7 +295,8 @@ describe('ddrc train', () => {
       expect(outcome.stdout).toMatch(/^15 test examples, weights of epoch \d/);
       for (const line of [/^class +precision +recall/m, /^red +\d/m, /^macro mean/m, /^accuracy \d+\.\d % \(\d+ of 15\)$/m])
         expect(outcome.stdout).toMatch(line);
-      expect(outcome.stdout).toContain('npx ddrc predict run IMAGE');
+      for (const next of ['npx ddrc predict run IMAGE', 'npx ddrc eval run', 'npx ddrc serve run'])
+        expect(outcome.stdout).toContain(next);
     });
 
     it('leaves the same bytes again for the same seed, others for another', () => {
