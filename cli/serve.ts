@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
@@ -8,14 +8,22 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
-import { isSite, siteFiles, writeSite } from './site.ts';
+import { isSite, siteFiles, siteHeaders, writeSite } from './site.ts';
 
-/** What isolates a page from others, so that wasm may have threads. */
-const isolation = {
-  'Cross-Origin-Opener-Policy': 'same-origin',
-  'Cross-Origin-Embedder-Policy': 'require-corp',
-  'Cross-Origin-Resource-Policy': 'same-origin',
-};
+/**
+ * The service worker of a site that is served: none. It would keep this site at the port, where the next thing that is served there is another one; a worker
+ * that an earlier ddrc put there goes away.
+ */
+const noServiceWorker = `self.addEventListener('install', () => self.skipWaiting());
+self.addEventListener('activate', (event) => {
+  const leave = async () => {
+    const ours = 'ddrc ' + self.registration.scope + ' ';
+    for (const name of await caches.keys()) if (name.startsWith(ours)) await caches.delete(name);
+    await self.registration.unregister();
+  };
+  event.waitUntil(leave());
+});
+`;
 
 /** `ddrc serve RUN|SITE`: a site on this machine, for this machine. */
 export function add(program: Command): void {
@@ -53,8 +61,18 @@ async function serve(folder: string, { port }: { readonly port: number }): Promi
 
 /** Serves a folder until the process is stopped; `onListening` is called when it can be asked. */
 function listen(site: string, port: number, onListening: () => void): Promise<void> {
-  const files = sirv(site, { etag: true, setHeaders: (response) => setIsolation(response) });
+  const headers = siteHeaders(readFileSync(join(site, 'index.html'), 'utf8'));
+  // Files are looked for at each request: a site may be written anew while it is served.
+  const files = sirv(site, { dev: true, etag: true });
   const server = createServer((request, response) => {
+    response.setHeaders(new Map(Object.entries(headers)));
+    // Files are small enough to be sent whole.
+    delete request.headers.range;
+    if (request.url?.split('?')[0] === '/sw.js') {
+      response.setHeader('Content-Type', 'text/javascript');
+      response.end(noServiceWorker);
+      return;
+    }
     files(request, response, () => {
       response.statusCode = 404;
       response.end('there is no such file\n');
@@ -81,8 +99,4 @@ function listen(site: string, port: number, onListening: () => void): Promise<vo
       process.stdout.write(`http://127.0.0.1:${at}/  Ctrl-C ends it\n`);
     });
   });
-}
-
-function setIsolation(response: { setHeader(name: string, value: string): void }): void {
-  for (const [name, value] of Object.entries(isolation)) response.setHeader(name, value);
 }

@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join } from 'node:path';
+import { dirname, join, relative } from 'node:path';
 import { compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Manifest } from '../contract/manifest.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { loadWeights } from '../runtime/checkpoint.ts';
-import { makeFolder, readBytes, writeFileAtomic } from '../runtime/files.ts';
+import { makeFolder, partialSuffix, readBytes, writeFileAtomic } from '../runtime/files.ts';
 import { expectedState } from '../runtime/manifest.ts';
 import { openRun } from '../runtime/runfolder.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
@@ -29,6 +29,19 @@ const ortFiles = [
   'ort-wasm-simd-threaded.asyncify.wasm',
 ];
 
+/** What isolates a page from others, so that wasm may have threads. */
+const isolation = {
+  'Cross-Origin-Opener-Policy': 'same-origin',
+  'Cross-Origin-Embedder-Policy': 'require-corp',
+  'Cross-Origin-Resource-Policy': 'same-origin',
+};
+
+/** The headers that a site wants: isolation, and the page's own policy, which its worker would not have otherwise. */
+export function siteHeaders(index: string): Readonly<Record<string, string>> {
+  const policy = /http-equiv="Content-Security-Policy"\s+content="([^"]+)"/.exec(index)?.[1];
+  return { ...isolation, ...(policy !== undefined && { 'Content-Security-Policy': policy }) };
+}
+
 /** A page runs its graphs on WebGPU or on wasm, where the forms that WebGPU needs take no longer. */
 const siteTarget: Target = { ...portable, provider: 'webgpu' };
 
@@ -43,6 +56,10 @@ export interface SiteFile {
  * @throws DdrcError of runs, checkpoints and model files; MODEL_FOREIGN where the model takes no picture or gives no scores
  */
 export async function siteFiles(folder: string): Promise<SiteFile[]> {
+  if (!existsSync(page)) {
+    const message = 'the page of ddrc has not been built';
+    throw new DdrcError({ code: 'FILE_MISSING', message, where: page, hint: 'npm run build makes it; or install ddrc again' });
+  }
   const model = await modelFiles(folder);
   const ort = dirname(createRequire(import.meta.url).resolve('onnxruntime-web'));
   const files: SiteFile[] = [
@@ -53,12 +70,17 @@ export async function siteFiles(folder: string): Promise<SiteFile[]> {
   return files.map((file) => (file.path === 'sw.js' ? serviceWorker(file, files) : file));
 }
 
-/** The service worker with the list of files that it keeps for when there is no connection, and a version that changes with any of them. */
+/**
+ * The service worker with the list of files that it keeps for when there is no connection, the headers that it sends, and a version that changes with any
+ * of them. Without a connection a page runs on wasm.
+ */
 function serviceWorker(file: SiteFile, files: readonly SiteFile[]): SiteFile {
   const kept = files.map(({ path }) => path).filter((path) => path !== 'sw.js' && !/webgpu|asyncify/.test(path));
   const hash = createHash('sha256');
   for (const each of files) hash.update(each.path).update(contentOf(each));
-  const settings = { version: hash.digest('hex').slice(0, 16), kept };
+  const index = files.find(({ path }) => path === 'index.html')!;
+  const headers = siteHeaders(new TextDecoder().decode(contentOf(index)));
+  const settings = { version: hash.digest('hex').slice(0, 16), kept, headers };
   const text = new TextDecoder().decode(contentOf(file));
   return { path: file.path, content: new TextEncoder().encode(`const site = ${JSON.stringify(settings)};\n${text}`) };
 }
@@ -74,21 +96,34 @@ export function sizeOf({ content }: SiteFile): number {
 
 /** Whether a folder is a site that {@link writeSite} wrote. */
 export function isSite(folder: string): boolean {
-  return ['index.html', 'sw.js', 'model/manifest.json'].every((name) => existsSync(join(folder, name)));
+  return lastOf.every((name) => existsSync(join(folder, name)));
+}
+
+/** The files of a site that are written last: the page, and before it the manifest, by whose hashes a page knows that its files belong together. */
+const lastOf = ['model/manifest.json', 'sw.js', 'index.html'];
+
+/**
+ * What in a folder is not a site's, as one is that was written, or was begun.
+ * @returns the first name; null where there is none
+ */
+export function strangerIn(folder: string): string | null {
+  const own = new Set(['model', 'ort', 'assets', 'index.html', ...readdirSync(page)]);
+  return readdirSync(folder).find((name) => !own.has(name) && !name.endsWith(partialSuffix)) ?? null;
 }
 
 /**
- * Writes a site, each file whole; the page last, and before it the manifest, by whose hashes a page knows that its files belong together.
+ * Writes a site, each file whole, and removes what an earlier one had more.
  * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
  */
 export function writeSite(out: string, files: readonly SiteFile[]): void {
-  const order = ['model/manifest.json', 'sw.js', 'index.html'];
-  const place = ({ path }: SiteFile) => order.indexOf(path);
+  const place = ({ path }: SiteFile) => lastOf.indexOf(path);
   for (const file of [...files].sort((a, b) => place(a) - place(b))) {
     const target = join(out, file.path);
     makeFolder(dirname(target));
     writeFileAtomic(target, contentOf(file));
   }
+  const wanted = new Set(files.map(({ path }) => path));
+  for (const path of filesBelow(out)) if (!wanted.has(path)) rmSync(join(out, path), { force: true });
 }
 
 /** Model, weights and training graphs of a run's best epoch, with their manifest. */
@@ -157,12 +192,9 @@ function allButHead({ parameters }: Manifest): string[] {
   return parameters.map(({ name }) => name).filter((name) => (head === '' ? name !== last : !name.startsWith(head)));
 }
 
+/** Paths of the files below a folder, with `/`. */
 function filesBelow(folder: string): string[] {
-  if (!existsSync(folder)) {
-    const message = 'the page of ddrc has not been built';
-    throw new DdrcError({ code: 'FILE_MISSING', message, where: folder, hint: 'npm run build makes it; or install ddrc again' });
-  }
   return readdirSync(folder, { recursive: true, encoding: 'utf8', withFileTypes: true })
     .filter((entry) => entry.isFile())
-    .map((entry) => join(entry.parentPath, entry.name).slice(folder.length + 1));
+    .map((entry) => relative(folder, join(entry.parentPath, entry.name)).replaceAll('\\', '/'));
 }

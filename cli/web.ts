@@ -1,10 +1,10 @@
-import { readdirSync, statSync } from 'node:fs';
+import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { bytes } from './quantity.ts';
-import { isSite, siteFiles, sizeOf, writeSite } from './site.ts';
+import { siteFiles, sizeOf, strangerIn, writeSite } from './site.ts';
 
 /** `ddrc web RUN --out DIR`: a static site that classifies with a trained model, explains and learns. */
 export function add(program: Command): void {
@@ -42,11 +42,11 @@ function checkOut(folder: string, out: string): void {
       hint: 'give --out a folder',
     });
   }
-  const others = readdirSync(folder);
-  if (others.length === 0 || isSite(folder)) return;
+  const stranger = strangerIn(folder);
+  if (stranger === null) return;
   throw new DdrcError({
     code: 'OUTPUT_UNWRITABLE',
-    message: `${out} is not empty and no site of ddrc: it holds ${others[0]}`,
+    message: `${out} is not empty and no site of ddrc: it holds ${stranger}`,
     where: folder,
     hint: 'give --out a new or empty folder',
   });

@@ -5,6 +5,9 @@ export function useCamera(take: (picture: File) => void, failed: (text: string) 
   const view = byId<HTMLVideoElement>('camera-view');
   const panel = byId('camera');
   const [use, shoot] = [byId<HTMLButtonElement>('use-camera'), byId<HTMLButtonElement>('camera-take')];
+  // There are no cameras where the page comes by plain HTTP from another machine.
+  if (!navigator.mediaDevices) return;
+  use.hidden = false;
   let stream: MediaStream | null = null;
   let count = 0;
   const close = () => {

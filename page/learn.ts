@@ -4,7 +4,7 @@ import type { ResultTable } from './results.ts';
 
 const partNames = { head: 'last layer only', all: 'all layers' } as const;
 
-/** Fewest pictures that can be learned from. */
+/** Fewest pictures that are worth learning from. */
 const fewest = 2;
 
 /** The panel in which the model learns from the pictures whose class is known. */
@@ -112,7 +112,7 @@ export class LearnPanel {
     // No more points than the curve is wide.
     const every = Math.ceil(steps / 600);
     const points = this.losses.flatMap((each, i) =>
-      i % every === 0 ? [`${((i + 0.5) / steps) * 600},${155 - (each / this.most) * 150}`] : [],
+      i % every === 0 ? [`${((i + 0.5) / steps) * 600},${155 - (each / (this.most || 1)) * 150}`] : [],
     );
     byId<SVGPolylineElement>('curve-line').setAttribute('points', points.join(' '));
     byId('curve-text').textContent =

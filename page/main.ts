@@ -3,6 +3,7 @@ import { useCamera } from './camera.ts';
 import { byId, save, sentence } from './dom.ts';
 import { type ChosenFile, chosen, classOf, dropped } from './files.ts';
 import { LearnPanel } from './learn.ts';
+import { Queue } from './queue.ts';
 import { type Result, ResultTable } from './results.ts';
 
 const status = (text: string) => {
@@ -15,80 +16,8 @@ function problem(text: string): void {
   place.hidden = text === '';
 }
 
-/** Connects the page's controls with an open model. */
-function connect(model: WebModel): void {
-  let panel: LearnPanel | null = null;
-  const table = new ResultTable(model, () => panel?.refresh());
-  // Pictures are taken one after the other, in the order in which they were given.
-  let queue: Promise<void> = Promise.resolve();
-  let waiting = 0;
-  let done = 0;
-  /** Counts how often all was cleared: what was given before that is dropped. */
-  let round = 0;
-  const showProgress = () => {
-    const bar = byId<HTMLProgressElement>('progress');
-    bar.hidden = waiting === done;
-    bar.max = waiting;
-    bar.value = done;
-    const until = panel?.learning ? '; it goes on when the learning has ended' : '';
-    status(waiting === done ? 'ready' : `${done} of ${waiting} pictures classified${until}`);
-    if (waiting === done) waiting = done = 0;
-  };
-  const classified = async (result: Result) => {
-    try {
-      result.classification = await model.classify(result.file);
-      result.problem = null;
-    } catch (error) {
-      result.classification = null;
-      result.problem = sentence(error);
-    }
-  };
-  /** Classifies a picture when its turn comes, and shows it. */
-  const enqueue = (result: Result, show: (result: Result) => void) => {
-    const given = round;
-    waiting++;
-    queue = queue.then(async () => {
-      try {
-        if (given === round) await classified(result);
-        if (given === round) show(result);
-      } catch (error) {
-        problem(sentence(error));
-      }
-      done++;
-      showProgress();
-    });
-  };
-  const take = (files: readonly ChosenFile[]) => {
-    if (files.length === 0) problem('there are no pictures in what was chosen');
-    else problem('');
-    for (const { file, path } of files) {
-      const result: Result = { file, name: path, classification: null, problem: null, label: classOf(path, model.info.classes) };
-      enqueue(result, () => {
-        table.add(result);
-        panel?.refresh();
-      });
-    }
-    showProgress();
-  };
-  const again = async () => {
-    for (const result of table.results.filter((each) => each.classification)) enqueue(result, () => table.update(result));
-    showProgress();
-    await queue;
-  };
-  panel = new LearnPanel(model, table, again);
-  const files = byId<HTMLInputElement>('files');
-  const folder = byId<HTMLInputElement>('folder');
-  for (const [button, input] of [
-    ['choose-files', files],
-    ['choose-folder', folder],
-  ] as const) {
-    byId(button).onclick = () => input.click();
-    input.onchange = () => {
-      take(chosen(input.files));
-      // The same choice again is to be a change, too.
-      input.value = '';
-    };
-  }
+/** Takes what is dropped anywhere: before there is a model, and where none could be loaded, the browser would leave the page for a dropped picture. */
+function onDrop(take: (transfer: DataTransfer) => Promise<void>): void {
   const drop = byId('drop');
   document.ondragover = (event) => {
     event.preventDefault();
@@ -98,16 +27,51 @@ function connect(model: WebModel): void {
   document.ondrop = async (event) => {
     event.preventDefault();
     drop.classList.remove('over');
+    if (event.dataTransfer) await take(event.dataTransfer);
+  };
+}
+
+/** Connects the page's controls with an open model. */
+function connect(model: WebModel): void {
+  let panel: LearnPanel | null = null;
+  const table = new ResultTable(model, () => panel?.refresh());
+  const queue = new Queue(model, status, () => panel?.learning ?? false, problem);
+  const take = (files: readonly ChosenFile[]) => {
+    problem(files.length === 0 ? 'there are no pictures in what was chosen' : '');
+    for (const { file, path } of files) {
+      const result: Result = { file, name: path, classification: null, problem: null, label: classOf(path, model.info.classes) };
+      queue.add(result, () => {
+        table.add(result);
+        panel?.refresh();
+      });
+    }
+    queue.showProgress();
+  };
+  panel = new LearnPanel(model, table, async () => {
+    for (const result of table.results.filter((each) => each.classification)) queue.add(result, () => table.update(result));
+    await queue.ended();
+  });
+  for (const name of ['files', 'folder'] as const) {
+    const [button, input] = [byId<HTMLButtonElement>(`choose-${name}`), byId<HTMLInputElement>(name)];
+    button.disabled = false;
+    button.onclick = () => input.click();
+    input.onchange = () => {
+      take(chosen(input.files));
+      // The same choice again is to be a change, too.
+      input.value = '';
+    };
+  }
+  onDrop(async (transfer) => {
     try {
-      if (event.dataTransfer) take(await dropped(event.dataTransfer));
+      take(await dropped(transfer));
     } catch (error) {
       problem(`what was dropped cannot be read: ${sentence(error)}`);
     }
-  };
+  });
   useCamera((picture) => take([{ file: picture, path: picture.name }]), problem);
   byId('save-csv').onclick = () => save('results.csv', table.csv(), 'text/csv');
   byId('clear').onclick = () => {
-    round++;
+    queue.drop();
     table.clear();
   };
 }
@@ -121,16 +85,25 @@ function describe({ info }: WebModel): void {
   byId('engine').textContent = `ONNX Runtime ${where}; pictures of ${size} × ${size} pixels`;
 }
 
-if ('serviceWorker' in navigator) {
+function keepOffline(): void {
+  const { serviceWorker } = navigator;
+  if (!serviceWorker) return;
+  const before = serviceWorker.controller;
+  serviceWorker.addEventListener('controllerchange', () => {
+    if (before) problem('there is a newer version of this site: reload the page to use it');
+  });
   // Without one, or where storage is full, the page works as long as there is a connection.
-  navigator.serviceWorker.register(new URL('./sw.js', document.baseURI)).catch(() => {});
+  serviceWorker.register(new URL('./sw.js', document.baseURI)).catch(() => {});
 }
 
+keepOffline();
+onDrop(async () => problem('the model is not loaded: nothing can be classified yet'));
 try {
   const asked = new URLSearchParams(location.search).get('device');
   const model = await openModel({ device: asked === 'wasm' || asked === 'webgpu' ? asked : 'auto' });
   describe(model);
   connect(model);
+  problem('');
   status('ready');
 } catch (error) {
   status('the model could not be loaded');

@@ -1,5 +1,5 @@
 import type { Classification, WebModel } from 'ddrc/web';
-import { drawAttention, drawPicture } from './attention.ts';
+import { drawPicture } from './attention.ts';
 import { byId, make, percent, sentence } from './dom.ts';
 import { Thumbnails } from './thumbnails.ts';
 
@@ -18,9 +18,13 @@ export interface Result {
 /** What a result has in the table. */
 interface Entry {
   readonly row: HTMLTableRowElement;
-  readonly thumbnail: HTMLCanvasElement;
+  /** The cells of class and probability; null where the picture could not be read. */
+  readonly cells: { readonly class: HTMLElement; readonly probability: HTMLElement } | null;
   details: HTMLTableRowElement | null;
 }
+
+const cell = (set: Partial<HTMLTableCellElement>, ...children: readonly (Node | string)[]) =>
+  make('td', { role: 'cell', ...set }, ...children);
 
 type Column = 'name' | 'class' | 'probability' | 'label';
 
@@ -38,31 +42,46 @@ export class ResultTable {
   readonly results: Result[] = [];
   private readonly thumbnails = new Thumbnails();
   private readonly rows = new Map<Result, Entry>();
-  private order: { column: Column; descending: boolean } | null = null;
+  private order: { readonly column: Column; readonly descending: boolean } | null = null;
 
   constructor(
     private readonly model: WebModel,
     private readonly changed: () => void,
   ) {
-    const head = byId('columns');
+    const [head, body] = [byId('columns'), byId('rows')];
+    // A table that is laid out as grids is no table to some screen readers.
+    head.closest('table')!.role = 'table';
+    head.parentElement!.role = body.role = 'rowgroup';
+    head.role = 'row';
     for (const { key, title } of columns) {
-      const cell = make('th', { scope: 'col' });
-      if (key === null) cell.append(title);
-      else cell.append(make('button', { type: 'button', onclick: () => this.sort(key) }, title));
-      head.append(cell);
+      const content = key === null ? title : make('button', { type: 'button', onclick: () => this.sort(key) }, title);
+      head.append(make('th', { scope: 'col', role: 'columnheader' }, content));
     }
   }
 
   add(result: Result): void {
     this.results.push(result);
     byId('results').hidden = false;
-    this.draw(result);
+    const entry = this.entryOf(result, this.thumbnails.of(result.file));
+    this.rows.set(result, entry);
+    byId('rows').append(entry.row);
+    this.setOrder(null);
     this.summarise();
   }
 
-  /** Shows a result anew, after it was classified again or labelled. */
+  /** Shows a result anew, after it was classified again. */
   update(result: Result): void {
-    this.draw(result);
+    const entry = this.rows.get(result)!;
+    if (result.classification && entry.cells) {
+      this.fill(result);
+      entry.details?.cells[0].replaceChildren(this.details(result));
+    } else {
+      const fresh = this.entryOf(result, entry.row.querySelector('canvas'));
+      entry.row.replaceWith(fresh.row);
+      entry.details?.remove();
+      this.rows.set(result, fresh);
+    }
+    if (this.order?.column !== 'name' && this.order?.column !== 'label') this.setOrder(null);
     this.summarise();
   }
 
@@ -72,6 +91,7 @@ export class ResultTable {
     this.thumbnails.clear();
     byId('rows').replaceChildren();
     byId('results').hidden = true;
+    this.setOrder(null);
     this.changed();
   }
 
@@ -89,30 +109,30 @@ export class ResultTable {
     return [['file', 'class', 'probability', 'right class', 'problem', ...classes], ...lines].map(asCsvLine).join('');
   }
 
-  private draw(result: Result): void {
+  private entryOf(result: Result, thumbnail: HTMLCanvasElement | null): Entry {
     const { classification, problem } = result;
-    const row = make('tr');
-    if (classification) row.dataset.milliseconds = String(classification.milliseconds);
-    const before = this.rows.get(result);
-    const thumbnail = before?.thumbnail ?? this.thumbnails.of(result.file);
-    row.append(make('td', {}, thumbnail), make('td', { className: 'name' }, result.name));
+    const row = make('tr', { role: 'row' }, cell({}, thumbnail ?? ''), cell({ className: 'name' }, result.name));
     if (!classification) {
-      row.append(make('td', { className: 'failed', colSpan: 4 }, problem ?? ''));
-    } else {
-      const [best] = classification.probabilities;
-      const wrong = result.label !== null && result.label !== best.class;
-      row.append(
-        make('td', {}, wrong ? `${best.class} (wrong)` : best.class),
-        make('td', {}, percent(best.probability)),
-        make('td', {}, this.labelChoice(result)),
-        make('td', {}, this.detailsButton(result)),
-      );
+      row.append(cell({ className: 'failed', colSpan: 4 }, problem ?? ''));
+      return { row, cells: null, details: null };
     }
-    if (before) {
-      before.row.replaceWith(row);
-      before.details?.remove();
-    } else byId('rows').append(row);
-    this.rows.set(result, { row, thumbnail, details: null });
+    const cells = { class: cell({}), probability: cell({}) };
+    row.append(cells.class, cells.probability, cell({}, this.labelChoice(result)), cell({}, this.detailsButton(result)));
+    const entry = { row, cells, details: null };
+    this.rows.set(result, entry);
+    this.fill(result);
+    return entry;
+  }
+
+  /** Writes class and probability into their cells. */
+  private fill(result: Result): void {
+    const { row, cells } = this.rows.get(result)!;
+    const { probabilities, milliseconds } = result.classification!;
+    const [best] = probabilities;
+    const wrong = result.label !== null && result.label !== best.class;
+    row.dataset.milliseconds = String(milliseconds);
+    cells!.class.textContent = wrong ? `${best.class} (wrong)` : best.class;
+    cells!.probability.textContent = percent(best.probability);
   }
 
   private labelChoice(result: Result): HTMLSelectElement {
@@ -122,7 +142,9 @@ export class ResultTable {
       select.append(make('option', { value: name, selected: name === result.label }, name));
     select.onchange = () => {
       result.label = select.value === '' ? null : select.value;
-      this.update(result);
+      this.fill(result);
+      if (this.order?.column === 'label') this.setOrder(null);
+      this.summarise();
       this.changed();
     };
     return select;
@@ -138,7 +160,7 @@ export class ResultTable {
         entry.details = null;
         return;
       }
-      entry.details = make('tr', {}, make('td', { className: 'more', colSpan: columns.length }, this.details(result)));
+      entry.details = make('tr', { role: 'row' }, cell({ className: 'more', colSpan: columns.length }, this.details(result)));
       entry.row.after(entry.details);
     };
     return button;
@@ -150,17 +172,22 @@ export class ResultTable {
     const canvas = make('canvas', { width: 224, height: 224 });
     const caption = make('figcaption');
     const figure = make('figure', { className: 'picture' }, canvas, caption);
+    // Of several that are asked for, the last one is shown.
+    let asked = 0;
     const show = async (name: string) => {
+      const own = ++asked;
       try {
-        await drawPicture(canvas, file);
         if (!this.model.info.canExplain) return;
         caption.textContent = 'looking…';
-        drawAttention(canvas, await this.model.explain(file, name));
+        const map = await this.model.explain(file, name);
+        if (own !== asked) return;
+        await drawPicture(canvas, file, map);
         caption.textContent = `Where the model looks for ${name} (Grad-CAM): yellow is much, blue little.`;
       } catch (error) {
-        caption.textContent = sentence(error);
+        if (own === asked) caption.textContent = sentence(error);
       }
     };
+    void drawPicture(canvas, file).catch(() => {});
     void show(classification!.class);
     const bars = make('div', { className: 'bars' });
     for (const { class: name, probability } of classification!.probabilities) {
@@ -176,7 +203,7 @@ export class ResultTable {
 
   private sort(column: Column): void {
     const descending = this.order?.column === column ? !this.order.descending : column === 'probability';
-    this.order = { column, descending };
+    this.setOrder({ column, descending });
     const key = ({ name, classification, label }: Result) =>
       ({
         name,
@@ -192,9 +219,14 @@ export class ResultTable {
     this.results.sort((a, b) => (descending ? compare(b, a) : compare(a, b)));
     const rows = this.results.map((result) => this.rows.get(result)!);
     byId('rows').append(...rows.flatMap(({ row, details }) => (details ? [row, details] : [row])));
-    [...byId('columns').children].forEach((cell, i) => {
-      if (columns[i].key === column) cell.setAttribute('aria-sort', descending ? 'descending' : 'ascending');
-      else cell.removeAttribute('aria-sort');
+  }
+
+  /** Says in the head how the rows are sorted; null: not, as when another one came or what they were sorted by has changed. */
+  private setOrder(order: { readonly column: Column; readonly descending: boolean } | null): void {
+    this.order = order;
+    [...byId('columns').children].forEach((head, i) => {
+      if (order && columns[i].key === order.column) head.setAttribute('aria-sort', order.descending ? 'descending' : 'ascending');
+      else head.removeAttribute('aria-sort');
     });
   }
 

@@ -42,12 +42,10 @@ async function answer(request) {
   return isolated(response);
 }
 
-/** The response with the headers that isolate the page from others, so that wasm may have threads on hosts that do not send them. */
+/** The response with the headers of the site, for hosts that do not send them: wasm's threads need that the page is isolated from others. */
 function isolated(response) {
   if (response.status === 0) return response;
   const headers = new Headers(response.headers);
-  headers.set('Cross-Origin-Opener-Policy', 'same-origin');
-  headers.set('Cross-Origin-Embedder-Policy', 'require-corp');
-  headers.set('Cross-Origin-Resource-Policy', 'same-origin');
+  for (const [name, value] of Object.entries(site.headers)) headers.set(name, value);
   return new Response(response.body, { status: response.status, statusText: response.statusText, headers });
 }

@@ -73,6 +73,15 @@ export function holdBack(
   return { train, held };
 }
 
+/** Examples of a step, and steps in all, of a training on so many examples. */
+export function plannedSteps(
+  examples: number,
+  { batch: asked, epochs }: Pick<FinetuneOptions, 'batch' | 'epochs'>,
+): { readonly batch: number; readonly steps: number } {
+  const batch = Math.min(asked, examples);
+  return { batch, steps: epochs * Math.floor(examples / batch) };
+}
+
 /** A batch of examples as a training graph takes it. */
 export function batchOf({ files }: Manifest, graph: string, examples: readonly Example[]): Feeds {
   const { inputs } = files[graph];
@@ -95,12 +104,12 @@ export function batchOf({ files }: Manifest, graph: string, examples: readonly E
 
 /** One step of the optimizer on a batch. */
 export async function trainStep(
-  folder: GraphRunner,
+  graphs: GraphRunner,
   { part, learningRate, seed }: Pick<FinetuneSettings, 'part' | 'learningRate' | 'seed'>,
   { vectors, step }: TrainingState,
   examples: readonly Example[],
 ): Promise<{ readonly state: TrainingState; readonly loss: number; readonly accuracy: number }> {
-  const { manifest } = folder;
+  const { manifest } = graphs;
   const graph = graphOf[part];
   const { outputs } = fileOf(manifest, graph);
   const flat = Object.entries(vectors).map(([name, data]): [string, TensorData] => [
@@ -114,7 +123,7 @@ export async function trainStep(
   };
   const [loss] = portsOf(outputs, 'loss');
   const { output } = manifest.scores!;
-  const results = await folder.run(graph, feeds, [loss.name, output, ...flat.map(([name]) => `${name}_out`)], true);
+  const results = await graphs.run(graph, feeds, [loss.name, output, ...flat.map(([name]) => `${name}_out`)], true);
   const after = flat.map(([name]): [string, Float32Array] => [name, results[`${name}_out`].data as Float32Array]);
   const scores = results[output].data as Float32Array;
   const classes = scores.length / examples.length;
@@ -132,7 +141,7 @@ export async function trainStep(
  * @throws DdrcError LOSS_NOT_FINITE
  */
 export async function finetune(
-  folder: GraphRunner,
+  graphs: GraphRunner,
   settings: FinetuneSettings,
   start: TrainingState,
   examples: readonly Example[],
@@ -144,7 +153,7 @@ export async function finetune(
     const order = permutation(examples.length, random(seed, 'order', epoch));
     for (let first = 0; (first === 0 || first + batch <= order.length) && done < steps; first += batch) {
       const chosen = Array.from(order.subarray(first, first + batch), (index) => examples[index]);
-      const { loss, accuracy, ...result } = await trainStep(folder, settings, state, chosen);
+      const { loss, accuracy, ...result } = await trainStep(graphs, settings, state, chosen);
       if (!Number.isFinite(loss)) {
         const message = `the loss became ${loss} at step ${done + 1}`;
         throw new DdrcError({ code: 'LOSS_NOT_FINITE', message, hint: 'lower the learning rate; the weights are as before' });

@@ -6,15 +6,16 @@ import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import type { FinetuneProgress, TrainingState } from './finetune.ts';
 import { completed, type FinetuneOptions } from './options.ts';
 import type { WebDevice } from './ort.ts';
+import type { AttentionMap, FinetuneResult, LabelledImage, ModelInfo, ModelSettings } from './page-model.ts';
 import type { ImageSource } from './pixels.ts';
-import type { Answer, AttentionMap, FinetuneResult, LabelledImage, ModelInfo, WorkerApi } from './worker.ts';
+import type { Answer, WorkerApi } from './worker.ts';
 
 export { DdrcError } from '../../diagnostics/error.ts';
 export type { FinetuneProgress, Part } from './finetune.ts';
 export type { FinetuneOptions } from './options.ts';
 export type { WebDevice } from './ort.ts';
+export type { AttentionMap, Figures, FinetuneResult, ModelInfo } from './page-model.ts';
 export type { ImageSource } from './pixels.ts';
-export type { AttentionMap, Figures, FinetuneResult, ModelInfo } from './worker.ts';
 
 export interface OpenOptions {
   /** URL of the folder with `manifest.json` and the files that it names; `./model/` beside the page by default. */
@@ -63,7 +64,7 @@ export async function openModel(options: OpenOptions = {}): Promise<WebModel> {
   try {
     await model.open({
       model: folder(options.model ?? './model/'),
-      folder: folder(options.ort ?? './ort/'),
+      ortFolder: folder(options.ort ?? './ort/'),
       device: options.device ?? 'auto',
       threads: options.threads ?? Math.min(4, navigator.hardwareConcurrency || 1),
     });
@@ -88,14 +89,16 @@ export class WebModel {
   constructor(private readonly worker: Worker) {
     this.remote = wrap<WorkerApi>(worker);
     worker.addEventListener('error', ({ message }) => this.lost(message));
+    worker.addEventListener('messageerror', () => this.lost('its answer cannot be read'));
   }
 
   /** Use {@link openModel}. */
-  async open(settings: Omit<Parameters<WorkerApi['open']>[0], 'lock'>): Promise<void> {
+  async open(settings: ModelSettings): Promise<void> {
     const lock = `ddrc ${Date.now()} ${Math.random()}`;
-    this.described = await this.answered(this.remote.open({ ...settings, lock }));
+    await this.unlessLost(this.remote.hold(lock));
     // A browser that ends a worker, as where memory runs out, may say nothing; but then its lock is free.
     navigator.locks?.request(lock, () => this.lost()).catch(() => {});
+    this.described = await this.answered(this.remote.open(settings));
   }
 
   get info(): ModelInfo {
@@ -147,15 +150,13 @@ export class WebModel {
     if (signal?.aborted) stop();
     signal?.addEventListener('abort', stop);
     try {
-      const { undoable, ...result } = await this.answered(this.remote.finetune(images, settings, run, told));
-      this.canUndo = undoable;
-      return result;
+      return await this.answered(this.remote.finetune(images, settings, run, told));
     } finally {
       signal?.removeEventListener('abort', stop);
     }
   }
 
-  /** One training step on exactly these pictures; gives its loss. */
+  /** One training step on exactly these pictures, which {@link undo} takes back like a training; gives its loss. */
   async step(
     pictures: readonly LabelledPicture[],
     options: Partial<Pick<FinetuneOptions, 'part' | 'learningRate' | 'seed'>> = {},
@@ -165,13 +166,11 @@ export class WebModel {
   }
 
   /** Takes the last training back; false where there was none. */
-  async undo(): Promise<boolean> {
-    const { undone, undoable } = await this.answered(this.remote.undo());
-    this.canUndo = undoable;
-    return undone;
+  undo(): Promise<boolean> {
+    return this.answered(this.remote.undo());
   }
 
-  /** The present parameters and statistics as a safetensors file, which `ddrc train|build|eval --weights` take. */
+  /** The present parameters and statistics as a safetensors file, which `ddrc train|build --weights` take. */
   exportWeights(): Promise<Uint8Array> {
     return this.answered(this.remote.weights());
   }
@@ -188,7 +187,6 @@ export class WebModel {
 
   /** Ends the worker. Calls that are not answered yet, and later ones, are rejected with ENGINE_STOPPED. */
   close(): void {
-    this.worker.terminate();
     this.end(new DdrcError({ code: 'ENGINE_STOPPED', message: 'the model was closed', hint: 'open it again' }));
   }
 
@@ -199,6 +197,7 @@ export class WebModel {
   }
 
   private end(why: DdrcError): void {
+    this.worker.terminate();
     this.gone ??= why;
     for (const reject of this.pending) reject(this.gone);
     this.pending.clear();
@@ -216,13 +215,19 @@ export class WebModel {
   }
 
   private async answered<T>(asked: Promise<Answer<T>>): Promise<T> {
-    const answer = await new Promise<Answer<T>>((resolve, reject) => {
+    const answer = await this.unlessLost(asked);
+    this.canUndo = answer.undoable;
+    if ('value' in answer) return answer.value;
+    const { code, text, hint } = answer.failure;
+    throw new DdrcError({ code: code as ErrorCode, message: text, hint });
+  }
+
+  /** What a worker answers, or ENGINE_STOPPED where it ends before. */
+  private unlessLost<T>(asked: Promise<T>): Promise<T> {
+    return new Promise((resolve, reject) => {
       if (this.gone) return reject(this.gone);
       this.pending.add(reject);
       void asked.then(resolve, reject).finally(() => this.pending.delete(reject));
     });
-    if ('value' in answer) return answer.value;
-    const { code, text, hint } = answer.failure;
-    throw new DdrcError({ code: code as ErrorCode, message: text, hint });
   }
 }

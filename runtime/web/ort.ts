@@ -5,8 +5,7 @@ export type WebDevice = 'wasm' | 'webgpu';
 
 export interface OrtSettings {
   /** URL of the folder with ONNX Runtime's files, with a slash at its end. */
-  readonly folder: string;
-  readonly device: 'auto' | WebDevice;
+  readonly ortFolder: string;
   /** Threads of one operator, at most; one where the page is not isolated from others. */
   readonly threads: number;
 }
@@ -19,21 +18,21 @@ export interface LoadedOrt {
 }
 
 /**
- * Loads ONNX Runtime: its WebGPU build where that is asked for, or `auto` and the browser has an adapter; its wasm build otherwise.
+ * Loads ONNX Runtime: its WebGPU build or its wasm build.
  * @throws what the browser says where the files are not there
  */
-export async function loadOrt({ folder, device, threads }: OrtSettings): Promise<LoadedOrt> {
-  const taken: WebDevice = device === 'webgpu' || (device === 'auto' && (await hasAdapter())) ? 'webgpu' : 'wasm';
-  const file = taken === 'webgpu' ? 'ort.webgpu.min.mjs' : 'ort.wasm.min.mjs';
-  const ort: typeof Ort = await import(/* @vite-ignore */ new URL(file, folder).href);
-  ort.env.wasm.wasmPaths = folder;
+export async function loadOrt({ ortFolder, threads }: OrtSettings, device: WebDevice): Promise<LoadedOrt> {
+  const file = device === 'webgpu' ? 'ort.webgpu.min.mjs' : 'ort.wasm.min.mjs';
+  const ort: typeof Ort = await import(/* @vite-ignore */ new URL(file, ortFolder).href);
+  ort.env.wasm.wasmPaths = ortFolder;
   // Without isolation there is no memory that threads could share.
   ort.env.wasm.numThreads = globalThis.crossOriginIsolated ? threads : 1;
   ort.env.logLevel = 'error';
-  return { ort, device: taken, threads: ort.env.wasm.numThreads };
+  return { ort, device, threads: ort.env.wasm.numThreads };
 }
 
-async function hasAdapter(): Promise<boolean> {
+/** Whether the browser has a graphics card for WebGPU. */
+export async function hasAdapter(): Promise<boolean> {
   const { gpu } = navigator as { gpu?: { requestAdapter(): Promise<{ info?: { isFallbackAdapter?: boolean } } | null> } };
   try {
     const adapter = await gpu?.requestAdapter();

@@ -1,6 +1,9 @@
 import { DdrcError } from '../../diagnostics/error.ts';
 import { resizeBilinear } from '../data/resize.ts';
-import { largestSide, smallestSide } from '../data/sides.ts';
+import { smallestSide } from '../data/sides.ts';
+
+/** The most pixels of a picture: a canvas holds four bytes of each, and browsers have limits of their own from about 200 million on. */
+const largestArea = 100e6;
 
 /** A picture: a file, one that the browser has decoded, or its pixels. */
 export type ImageSource = Blob | ImageBitmap | ImageData;
@@ -30,6 +33,7 @@ export function writePlanes(pixels: Uint8Array, planes: Float32Array, start = 0)
   }
 }
 
+/** The pixels of a picture, which is closed: a worker's bitmap is a copy of the page's. */
 async function drawn(image: Blob | ImageBitmap): Promise<ImageData> {
   const bitmap = image instanceof ImageBitmap ? image : await decoded(image);
   try {
@@ -39,7 +43,7 @@ async function drawn(image: Blob | ImageBitmap): Promise<ImageData> {
     context.drawImage(bitmap, 0, 0);
     return context.getImageData(0, 0, width, height);
   } finally {
-    if (bitmap !== image) bitmap.close();
+    bitmap.close();
   }
 }
 
@@ -58,14 +62,18 @@ async function decoded(file: Blob): Promise<ImageBitmap> {
 }
 
 function checkSides(width: number, height: number): void {
-  const [least, most] = [Math.min(width, height), Math.max(width, height)];
-  if (least >= smallestSide && most <= largestSide) return;
-  const small = least < smallestSide;
+  const least = Math.min(width, height);
+  if (least < smallestSide) {
+    throw new DdrcError({
+      code: 'IMAGE_TOO_SMALL',
+      message: `the image is ${width}x${height} pixels, which shows nothing`,
+      hint: `an image needs at least ${smallestSide} pixels each way`,
+    });
+  }
+  if (width * height <= largestArea) return;
   throw new DdrcError({
-    code: small ? 'IMAGE_TOO_SMALL' : 'IMAGE_TOO_LARGE',
-    message: `the image is ${width}x${height} pixels, which ${small ? 'shows nothing' : 'is too large'}`,
-    hint: small
-      ? `an image needs at least ${smallestSide} pixels each way`
-      : `cut or shrink it to at most ${largestSide} pixels each way`,
+    code: 'IMAGE_TOO_LARGE',
+    message: `the image is ${width}x${height} pixels, which is too large for a page`,
+    hint: `cut or shrink it to at most ${largestArea / 1e6} million pixels`,
   });
 }

@@ -23,7 +23,7 @@ export class ModelFolder implements GraphRunner {
   constructor(
     readonly manifest: Manifest,
     private readonly folder: string,
-    private readonly loaded: LoadedOrt,
+    readonly loaded: LoadedOrt,
   ) {}
 
   has(name: string): boolean {
@@ -49,16 +49,20 @@ export class ModelFolder implements GraphRunner {
   /** Puts other bytes in the place of files; sessions of them are made anew. */
   async replace(files: ReadonlyMap<string, Uint8Array>): Promise<void> {
     for (const [name, bytes] of files) this.replaced.set(name, bytes);
-    for (const name of files.keys()) await this.release(name);
+    await this.release([...files.keys()]);
   }
 
-  private async release(name: string): Promise<void> {
-    const session = this.sessions.get(name);
-    this.sessions.delete(name);
-    await (await session?.catch(() => undefined))?.release();
+  /** Gives back what the sessions of these files hold, if there are any. */
+  async release(names: readonly string[]): Promise<void> {
+    const making = names.map((name) => this.sessions.get(name));
+    for (const name of names) this.sessions.delete(name);
+    const sessions = await Promise.allSettled(making);
+    // One that cannot be released is not used again in any case.
+    await Promise.allSettled(sessions.map((each) => (each.status === 'fulfilled' ? each.value?.release() : undefined)));
   }
 
-  async run(name: string, feeds: Feeds, fetch: readonly string[], training = false): Promise<Record<string, TensorData>> {
+  /** Makes the session of a graph ready. */
+  async prepare(name: string, training = false): Promise<Ort.InferenceSession> {
     let making = this.sessions.get(name);
     if (!making) {
       making = this.open(name, training);
@@ -68,7 +72,11 @@ export class ModelFolder implements GraphRunner {
         if (this.sessions.get(name) === making) this.sessions.delete(name);
       });
     }
-    const session = await making;
+    return making;
+  }
+
+  async run(name: string, feeds: Feeds, fetch: readonly string[], training = false): Promise<Record<string, TensorData>> {
+    const session = await this.prepare(name, training);
     const { Tensor } = this.loaded.ort;
     const inputs = Object.fromEntries(
       session.inputNames.map((input) => {

@@ -110,6 +110,14 @@ describe('ddrc web', () => {
     expect(readdirSync(at('photographs'))).toEqual(['holiday.jpeg']);
   });
 
+  it('goes on where an earlier one was broken off, and leaves nothing of an older site', async () => {
+    mkdirSync(at('half/assets'), { recursive: true });
+    writeFileSync(at('half/assets/index-old.js'), '');
+    const [{ code }] = await ddrcInOneProcess([['web', 'run', '--out', 'half']], folder);
+    expect(code).toBe(0);
+    expect(files('half')).toEqual(files('site'));
+  });
+
   it('needs a place', () => expect(outcomes.noOut.code).toBe(2));
 });
 
@@ -142,10 +150,14 @@ async function served(...args: string[]) {
 }
 
 /** Asks for exactly this path, which `fetch` would tidy up. */
-function ask(url: string, path: string): Promise<{ status: number; headers: Record<string, unknown>; bytes: Buffer }> {
+function ask(
+  url: string,
+  path: string,
+  headers = {},
+): Promise<{ status: number; headers: Record<string, unknown>; bytes: Buffer }> {
   return new Promise((resolve, reject) => {
     const { hostname, port } = new URL(url);
-    const asked = request({ hostname, port, path }, (response) => {
+    const asked = request({ hostname, port, path, headers }, (response) => {
       const parts: Buffer[] = [];
       response.on('data', (part) => parts.push(part));
       response.on('end', () => resolve({ status: response.statusCode!, headers: response.headers, bytes: Buffer.concat(parts) }));
@@ -165,6 +177,7 @@ describe('ddrc serve', () => {
     expect(page.headers).toMatchObject({
       'cross-origin-opener-policy': 'same-origin',
       'cross-origin-embedder-policy': 'require-corp',
+      'content-security-policy': expect.stringMatching(/^default-src 'none'; script-src 'self'/),
     });
     expect(page.bytes.toString()).toContain('<title>');
     const model = await ask(url, '/model/model.onnx');
@@ -178,7 +191,17 @@ describe('ddrc serve', () => {
 
   it('serves a site that was written, and leaves it', async () => {
     const { url, end } = await served('site', '--port', '0');
-    expect((await ask(url, '/sw.js')).bytes.equals(readFileSync(at('site/sw.js')))).toBe(true);
+    // No service worker that would keep this site for whoever is served at this port next.
+    expect((await ask(url, '/sw.js')).bytes.toString()).toContain('registration.unregister()');
+    for (const range of ['bytes=10-5', 'bytes=0-3', 'nonsense'])
+      expect((await ask(url, '/index.html', { range })).bytes.toString()).toContain('<title>');
+    // Written anew while it is served, a file is sent as it is now; one that is gone is not there.
+    cpSync(at('site/icon.svg'), at('icon.svg'));
+    writeFileSync(at('site/icon.svg'), '<svg/>');
+    expect((await ask(url, '/icon.svg')).bytes.toString()).toBe('<svg/>');
+    rmSync(at('site/icon.svg'));
+    expect((await ask(url, '/icon.svg')).status).toBe(404);
+    cpSync(at('icon.svg'), at('site/icon.svg'));
     expect(await end('SIGTERM')).toBe(143);
     expect(existsSync(at('site/index.html'))).toBe(true);
   });

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http';
 import { join } from 'node:path';
 import { type Browser, chromium, type Page } from 'playwright-core';
 import sirv from 'sirv';
+import { siteHeaders } from '../../cli/site.ts';
 
 /** Where Chromium lies on the systems that have it; `CHROMIUM` names another one. */
 const places = [process.env.CHROMIUM, '/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'];
@@ -26,15 +27,13 @@ export interface ServedSite {
 
 /**
  * Serves a folder at 127.0.0.1 below a path.
- * @param isolated whether with the headers that let wasm have threads, as `ddrc serve` sends them; a plain static host sends none
+ * @param isolated whether with the headers that `ddrc serve` sends; a plain static host sends none
  */
 export async function serveFolder(folder: string, { isolated = true, below = '/' } = {}): Promise<ServedSite> {
+  const headers = isolated ? Object.entries(siteHeaders(readFileSync(join(folder, 'index.html'), 'utf8'))) : [];
   const files = sirv(folder, {
     setHeaders(response) {
-      if (!isolated) return;
-      response.setHeader('Cross-Origin-Opener-Policy', 'same-origin');
-      response.setHeader('Cross-Origin-Embedder-Policy', 'require-corp');
-      response.setHeader('Cross-Origin-Resource-Policy', 'same-origin');
+      for (const [name, value] of headers) response.setHeader(name, value);
     },
   });
   const server: Server = createServer((request, response) => {

@@ -6,7 +6,7 @@ import { packState } from '../../runtime/flat-state.ts';
 import { parseManifest } from '../../runtime/manifest.ts';
 import { parseSafetensors } from '../../runtime/safetensors.ts';
 import type { TensorData } from '../../runtime/tensor.ts';
-import { finetune, graphOf, holdBack, startState } from '../../runtime/web/finetune.ts';
+import { finetune, graphOf, holdBack, plannedSteps, startState } from '../../runtime/web/finetune.ts';
 import type { FinetuneOptions } from '../../runtime/web/options.ts';
 import { size } from './run.ts';
 
@@ -36,11 +36,11 @@ export async function finetuneInNode(
   };
   const examples = await Promise.all(files.map(async (file, i) => ({ pixels: await decodeFile(file, size), label: labels[i] })));
   const { train } = holdBack(examples, options);
-  const steps = options.epochs * Math.floor(train.length / options.batch);
+  const planned = plannedSteps(train.length, options);
   const losses: number[] = [];
   await finetune(
     { manifest, run },
-    { ...options, steps },
+    { ...options, ...planned },
     startState(manifest, { parameters, statistics }),
     train,
     async (progress) => {

@@ -53,6 +53,13 @@ export async function openLibraryPage(
   return page;
 }
 
+/** What such a page has for {@link Page.evaluate}. */
+export interface InPage {
+  readonly model: WebModel;
+  /** Files that were given as {@link base64}. */
+  blobsOf(files: readonly string[]): Blob[];
+}
+
 export const base64 = (path: string) => readFileSync(path).toString('base64');
 
 /** Planes float32 [3,size,size] of a picture as Node decodes it. */

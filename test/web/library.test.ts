@@ -6,11 +6,10 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import type { Browser, Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import type { WebModel } from '../../runtime/web/index.ts';
 import { temporaryFolder } from '../cli/ddrc.ts';
 import { noBrowser, type ServedSite, serveFolder, startBrowser } from './browser.ts';
 import { finetuneInNode } from './finetune-in-node.ts';
-import { addLibraryPage, base64, openLibraryPage, planes } from './library-page.ts';
+import { addLibraryPage, base64, type InPage, openLibraryPage, planes } from './library-page.ts';
 import { colours, makeSmallSite, type SmallSite, size } from './run.ts';
 import { expectStepsOfNode } from './step-parity.ts';
 
@@ -42,8 +41,8 @@ beforeEach(async (test) => {
 it('explains as explain.onnx does in Node', async () => {
   const file = made.pictures.green[3];
   const maps = await page.evaluate(async (bytes) => {
-    const { model } = globalThis as unknown as { model: WebModel };
-    const blob = await (await fetch(`data:image/png;base64,${bytes}`)).blob();
+    const { model, blobsOf } = globalThis as unknown as InPage;
+    const [blob] = blobsOf([bytes]);
     const results = [];
     for (const name of model.info.classes) {
       const { width, height, data } = await model.explain(blob, name);
@@ -78,10 +77,9 @@ it('a free run falls as it does in Node', { timeout: 120_000 }, async () => {
   const options = { part: 'all', epochs: 12, batch: 8, learningRate: 0.003, holdBack: 0.25, seed: 4 } as const;
   const inPage = await page.evaluate(
     async ([all, classes, options]) => {
-      const { model } = globalThis as unknown as { model: WebModel };
-      const blobs = await Promise.all(all.map(async (bytes) => (await fetch(`data:image/png;base64,${bytes}`)).blob()));
+      const { model, blobsOf } = globalThis as unknown as InPage;
       const losses: number[] = [];
-      const pictures = blobs.map((image, i) => ({ image, class: classes[i] }));
+      const pictures = blobsOf(all).map((image, i) => ({ image, class: classes[i] }));
       const onProgress = ({ loss }: { loss: number }) => losses.push(loss);
       const { after, before } = await model.finetune(pictures, { ...options, onProgress });
       return { losses, held: before!.images, before: before!.loss, after: after!.loss };
@@ -118,13 +116,8 @@ it('memory stays flat over 200 steps', { timeout: 120_000 }, async () => {
   const learn = (epochs: number) =>
     page.evaluate(
       async ([all, classes, epochs]) => {
-        const { model } = globalThis as unknown as { model: WebModel };
-        const pictures = await Promise.all(
-          all.map(async (bytes, i) => ({
-            image: await (await fetch(`data:image/png;base64,${bytes}`)).blob(),
-            class: classes[i],
-          })),
-        );
+        const { model, blobsOf } = globalThis as unknown as InPage;
+        const pictures = blobsOf(all).map((image, i) => ({ image, class: classes[i] }));
         const { steps } = await model.finetune(pictures, { part: 'all', epochs, batch: 3, holdBack: 0 });
         await model.undo();
         return steps;
@@ -140,7 +133,7 @@ it('memory stays flat over 200 steps', { timeout: 120_000 }, async () => {
 it('says of a class, a picture or a worker what is wrong, and the page lives', async () => {
   const failure = (work: string) =>
     page.evaluate(async (work) => {
-      const { model } = globalThis as unknown as { model: WebModel };
+      const { model } = globalThis as unknown as InPage;
       const blob = new Blob(['no picture'], { type: 'image/png' });
       const pixels = new ImageData(2, 40);
       const works: Record<string, () => Promise<unknown>> = {
@@ -168,7 +161,7 @@ it('says of a class, a picture or a worker what is wrong, and the page lives', a
   expect(await failure('learn')).toEqual(['IMAGE_DAMAGED', 'the image is no picture that this browser reads, or it is damaged']);
   expect(await failure('nothing')).toEqual(['DATA_EMPTY', 'there are no images to train on']);
   const probabilities = await page.evaluate(async () => {
-    const { model } = globalThis as unknown as { model: WebModel };
+    const { model } = globalThis as unknown as InPage;
     return (await model.classify(new ImageData(16, 16))).probabilities.map(({ probability }) => probability);
   });
   expect(Math.abs(probabilities.reduce((a, b) => a + b) - 1)).toBeLessThan(1e-5);
@@ -176,7 +169,7 @@ it('says of a class, a picture or a worker what is wrong, and the page lives', a
 
 it('answers calls one after the other, and lets only a stop pass', { timeout: 60_000 }, async () => {
   const { same, moved, back, stopped, never } = await page.evaluate(async () => {
-    const { model } = globalThis as unknown as { model: WebModel };
+    const { model } = globalThis as unknown as InPage;
     const picture = new ImageData(
       Uint8ClampedArray.from({ length: 24 * 24 * 4 }, (_, i) => (i * 37) % 256),
       24,
@@ -194,7 +187,7 @@ it('answers calls one after the other, and lets only a stop pass', { timeout: 60
       model.state(),
       likely(),
       model.explain(picture, 'red'),
-      model.undo(),
+      Promise.all([model.undo(), model.undo()]),
       likely(),
       model.finetune(pictures, { ...options, epochs: 1000, signal: control.signal, onProgress: () => control.abort() }),
       // Aborted before it begins, and before it is called.
@@ -219,7 +212,7 @@ it('answers calls one after the other, and lets only a stop pass', { timeout: 60
 
 it('takes back the last ten trainings', { timeout: 60_000 }, async () => {
   const { learned, undone, left } = await page.evaluate(async () => {
-    const { model } = globalThis as unknown as { model: WebModel };
+    const { model } = globalThis as unknown as InPage;
     const learned: number[] = [];
     for (let i = 0; i < 12; i++) {
       await model.finetune([{ image: new ImageData(8, 8), class: 'red' }], { epochs: 1, holdBack: 0 });
@@ -246,7 +239,7 @@ it.each([
 ])('refuses to learn with %o', async (options, message) => {
   const said = await page.evaluate(
     (options) =>
-      (globalThis as unknown as { model: WebModel }).model
+      (globalThis as unknown as InPage).model
         .finetune([{ image: new ImageData(8, 8), class: 'red' }], options as object)
         .catch((error: Error & { code: string }) => [error.code, error.message]),
     options,
@@ -254,11 +247,25 @@ it.each([
   expect(said).toEqual(['USAGE', message]);
 });
 
+it('keeps its weights where the loss is no number', async () => {
+  const { said, same, undoable } = await page.evaluate(async () => {
+    const { model } = globalThis as unknown as InPage;
+    const likely = async () => (await model.classify(new ImageData(8, 8))).probabilities[0].probability;
+    const before = await likely();
+    const pictures = model.info.classes.map((name) => ({ image: new ImageData(8, 8), class: name }));
+    const options = { part: 'all', learningRate: 1e30, epochs: 20, holdBack: 0 } as const;
+    const said = await model.finetune(pictures, options).catch((error: Error & { code: string }) => [error.code, error.message]);
+    return { said, same: (await likely()) === before, undoable: model.undoable };
+  });
+  expect(said).toEqual(['LOSS_NOT_FINITE', expect.stringMatching(/^the loss became NaN at step \d+$/)]);
+  expect([same, undoable]).toEqual([true, 0]);
+});
+
 it('goes on where a listener throws, and its error is seen', async () => {
   const errors: string[] = [];
   page.on('pageerror', ({ message }) => errors.push(message));
   const steps = await page.evaluate(async () => {
-    const { model } = globalThis as unknown as { model: WebModel };
+    const { model } = globalThis as unknown as InPage;
     const onProgress = () => {
       throw new Error('a mistake of the page');
     };
@@ -276,7 +283,7 @@ it('goes on where a listener throws, and its error is seen', async () => {
 
 it('tells calls that wait when the model is closed', async () => {
   const codes = await page.evaluate(async () => {
-    const { model } = globalThis as unknown as { model: WebModel };
+    const { model } = globalThis as unknown as InPage;
     const code = (error: { code: string }) => error.code;
     const waiting = [model.classify(new ImageData(8, 8)), model.exportOnnx()].map((call) =>
       (call as Promise<unknown>).catch(code),
@@ -290,7 +297,7 @@ it('tells calls that wait when the model is closed', async () => {
 it('does not run a file of another build', async () => {
   const explain = () =>
     page.evaluate(() =>
-      (globalThis as unknown as { model: WebModel }).model.explain(new ImageData(8, 8), 'red').then(
+      (globalThis as unknown as InPage).model.explain(new ImageData(8, 8), 'red').then(
         ({ width }) => (width > 0 ? 'done' : 'empty'),
         (error: Error & { code: string; hint: string }) => [error.code, error.message, error.hint],
       ),
@@ -304,7 +311,7 @@ it('does not run a file of another build', async () => {
   // A training whose weights cannot be put into every file changes none.
   const learn = () =>
     page.evaluate(async () => {
-      const { model } = globalThis as unknown as { model: WebModel };
+      const { model } = globalThis as unknown as InPage;
       const likely = async () => (await model.classify(new ImageData(8, 8))).probabilities[0].probability;
       const before = await likely();
       const said = await model.finetune([{ image: new ImageData(8, 8), class: 'red' }], { epochs: 2, holdBack: 0 }).then(

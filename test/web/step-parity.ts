@@ -9,8 +9,8 @@ import { expect } from 'vitest';
 import { random } from '../../numeric/random.ts';
 import { parseManifest } from '../../runtime/manifest.ts';
 import { stepScalars } from '../../runtime/step-inputs.ts';
-import type { WebModel } from '../../runtime/web/index.ts';
-import { base64, planes } from './library-page.ts';
+import { graphOf } from '../../runtime/web/finetune.ts';
+import { base64, type InPage, planes } from './library-page.ts';
 import { colours, type SmallSite, size } from './run.ts';
 
 /**
@@ -40,18 +40,17 @@ function shareOf(
 /** Steps on four pictures each, in a page of {@link openLibraryPage}, are those of Node, each from the state that the page is in. */
 export async function expectStepsOfNode(page: Page, made: SmallSite, part: 'head' | 'all', steps: number): Promise<void> {
   const manifest = parseManifest(readFileSync(join(made.site, 'model/manifest.json'), 'utf8'), 'manifest.json');
-  const graph = part === 'head' ? 'head.onnx' : 'step.onnx';
+  const graph = graphOf[part];
   const session = await InferenceSession.create(join(made.site, 'model', graph), { graphOptimizationLevel: 'disabled' });
   const learningRate = 0.002;
   const files = colours.flatMap((name) => made.pictures[name].slice(0, 10));
   const images = await Promise.all(files.map((file) => planes(file, size)));
-  await page.evaluate(async (all) => {
-    const blobs = await Promise.all(all.map(async (bytes) => (await fetch(`data:image/png;base64,${bytes}`)).blob()));
-    Object.assign(globalThis, { blobs });
+  await page.evaluate((all) => {
+    Object.assign(globalThis, { blobs: (globalThis as unknown as InPage).blobsOf(all) });
   }, files.map(base64));
   const state = async (): Promise<Record<string, Float32Array>> => {
     const texts = await page.evaluate(async () => {
-      const vectors = await (globalThis as unknown as { model: WebModel }).model.state();
+      const vectors = await (globalThis as unknown as InPage).model.state();
       const asText = (data: Float32Array) => {
         let text = '';
         for (const byte of new Uint8Array(data.buffer, data.byteOffset, data.byteLength)) text += String.fromCharCode(byte);
@@ -68,7 +67,7 @@ export async function expectStepsOfNode(page: Page, made: SmallSite, part: 'head
     const chosen = [0, 1, 2, 3].map((i) => (step * 7 + i * 8) % files.length);
     const loss = await page.evaluate(
       ([chosen, classes, part, learningRate]) => {
-        const { model, blobs } = globalThis as unknown as { model: WebModel; blobs: Blob[] };
+        const { model, blobs } = globalThis as unknown as InPage & { blobs: Blob[] };
         const pictures = chosen.map((index, i) => ({ image: blobs[index], class: classes[i] }));
         return model.step(pictures, { part, learningRate, seed: 5 });
       },
