@@ -16,7 +16,7 @@ import { placeBuild } from './build-files.ts';
 import { asTensors, namedTensors, resetLines, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
+import { addModelFlags, addRequired, list, type ModelFlags, oneOf, openProgram, wholeNumber } from './flags.ts';
 import { graphText, lowerings, printable } from './graph-text.ts';
 import { bytes, duration } from './quantity.ts';
 import { checkable, checkSessions } from './session-check.ts';
@@ -41,8 +41,8 @@ export function add(program: Command): void {
   const command = program
     .command('build')
     .description('compile a model to ONNX: inference (model), training (step, grad, eval), initial weights and manifest.json')
-    .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
-    .requiredOption('--out <folder>', 'where the files go; the folder is made if need be');
+    .argument('[model]', 'model file (default: models/ddrnet.ts of the package)');
+  addRequired(command, '--out <folder>', 'where the files go; the folder is made if need be');
   addArtifactFlags(addModelFlags(command))
     .option('--weights <file>', 'safetensors file of parameters in place of the initialisers')
     .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')

@@ -1,7 +1,15 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { instantiate, loadModel } from './load-model.ts';
+
+/** Adds an option that has to be given. Commander's own kind complains of its absence where another option is misspelt. */
+export function addRequired(command: Command, flags: string, description: string): Command {
+  const option = new Option(flags, description);
+  return command.addOption(option).hook('preAction', (called) => {
+    if (called.getOptionValue(option.attributeName()) === undefined) called.error(`required option ${flags} not specified`);
+  });
+}
 
 /** Reads a flag's text as a whole number from `min` up. */
 export function wholeNumber(min: number, max = Number.MAX_SAFE_INTEGER): (text: string) => number {

@@ -1,8 +1,9 @@
 import { createHash } from 'node:crypto';
-import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { createRequire } from 'node:module';
-import { dirname, join, relative } from 'node:path';
-import { compile } from '../compiler/compile.ts';
+import { dirname, isAbsolute, join, relative, resolve } from 'node:path';
+import { canExplain } from '../compiler/artifacts/explain.ts';
+import { type Artifact, compile } from '../compiler/compile.ts';
 import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Manifest } from '../contract/manifest.ts';
@@ -94,21 +95,35 @@ export function sizeOf({ content }: SiteFile): number {
   return 'copyOf' in content ? statSync(content.copyOf).size : content.length;
 }
 
-/** Whether a folder is a site that {@link writeSite} wrote. */
+/** The files of a site that are written last: the page, and before it the manifest, by whose hashes a page knows that its files belong together. */
+const lastOf = ['model/manifest.json', 'sw.js', 'index.html'];
+
+/** Whether a folder is a whole site. */
 export function isSite(folder: string): boolean {
   return lastOf.every((name) => existsSync(join(folder, name)));
 }
 
-/** The files of a site that are written last: the page, and before it the manifest, by whose hashes a page knows that its files belong together. */
-const lastOf = ['model/manifest.json', 'sw.js', 'index.html'];
+/** The file by which a folder is known as a site that was written or begun here: the paths of all that was. */
+const listName = 'ddrc-site.json';
+
+/** The files of a site that {@link writeSite} wrote or began; null where a folder is none. */
+function writtenFiles(folder: string): readonly string[] | null {
+  try {
+    const { files } = JSON.parse(readFileSync(join(folder, listName), 'utf8')) as { files: unknown };
+    const isInside = (path: unknown) => typeof path === 'string' && !isAbsolute(path) && !path.split(/[\\/]/).includes('..');
+    return Array.isArray(files) && files.every(isInside) ? files : null;
+  } catch {
+    return null;
+  }
+}
 
 /**
- * What in a folder is not a site's, as one is that was written, or was begun.
- * @returns the first name; null where there is none
+ * Something in a folder that no site put there: the first that would be written over, or lie among a site's files.
+ * @returns its path; null where there is nothing
  */
 export function strangerIn(folder: string): string | null {
-  const own = new Set(['model', 'ort', 'assets', 'index.html', ...readdirSync(page)]);
-  return readdirSync(folder).find((name) => !own.has(name) && !name.endsWith(partialSuffix)) ?? null;
+  const own = new Set([listName, ...(writtenFiles(folder) ?? [])]);
+  return filesBelow(folder).find((path) => !own.has(path) && !path.endsWith(partialSuffix)) ?? null;
 }
 
 /**
@@ -116,14 +131,19 @@ export function strangerIn(folder: string): string | null {
  * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
  */
 export function writeSite(out: string, files: readonly SiteFile[]): void {
+  const paths = files.map(({ path }) => path);
+  const earlier = writtenFiles(out) ?? [];
+  const list = (files: readonly string[]) => new TextEncoder().encode(`${JSON.stringify({ files }, null, 2)}\n`);
+  makeFolder(out);
+  writeFileAtomic(join(out, listName), list([...new Set([...earlier, ...paths])]));
   const place = ({ path }: SiteFile) => lastOf.indexOf(path);
   for (const file of [...files].sort((a, b) => place(a) - place(b))) {
     const target = join(out, file.path);
     makeFolder(dirname(target));
     writeFileAtomic(target, contentOf(file));
   }
-  const wanted = new Set(files.map(({ path }) => path));
-  for (const path of filesBelow(out)) if (!wanted.has(path)) rmSync(join(out, path), { force: true });
+  for (const path of earlier) if (!paths.includes(path)) rmSync(resolve(out, path), { force: true });
+  writeFileAtomic(join(out, listName), list(paths));
 }
 
 /** Model, weights and training graphs of a run's best epoch, with their manifest. */
@@ -146,17 +166,14 @@ async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
   const expected = expectedState(plain.manifest);
   const weights = namedTensors(expected, loadWeights(run.paths.best, expected));
   const { optimizer, clipNorm } = settings;
-  const request = { weights, classes, optimizer, clipNorm };
-  const { manifest, files } = compile(program, {
-    ...request,
-    artifacts: ['model', 'tunable', 'explain', 'step'],
-    target: siteTarget,
-  });
+  const request = { weights, classes, optimizer, clipNorm, target: siteTarget };
+  const artifacts: Artifact[] = ['model', 'tunable', 'step', ...(canExplain(program) ? (['explain'] as const) : [])];
+  const { manifest, files } = compile(program, { ...request, artifacts });
   const all = new Map(files);
   const described: Record<string, Manifest['files'][string]> = { ...manifest.files };
   const freeze = allButHead(plain.manifest);
   if (freeze.length > 0) {
-    const head = compile(program, { ...request, artifacts: ['step'], freeze, target: siteTarget });
+    const head = compile(program, { ...request, artifacts: ['step'], freeze });
     all.set('head.onnx', head.files.get('step.onnx')!);
     described['head.onnx'] = head.manifest.files['step.onnx'];
   }

@@ -17,7 +17,7 @@ import type { TensorData } from '../runtime/tensor.ts';
 import { compileModel, compileTraining, namedTensors, targetFor } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { portsOfProgram } from './example-ports.ts';
-import { addModelFlags, decimal, type ModelFlags, optionsOf, wholeNumber } from './flags.ts';
+import { addModelFlags, addRequired, decimal, type ModelFlags, optionsOf, wholeNumber } from './flags.ts';
 import { instantiate, loadModel } from './load-model.ts';
 import { shown } from './shown-path.ts';
 
@@ -38,13 +38,15 @@ export function add(program: Command): void {
     .description(
       'run one Adam step (0.9, 0.999, 1e-8, dropout 0) on given parameters and a given batch, and write every number of it',
     )
-    .argument('<model>', 'model file')
-    .requiredOption(
-      '--state <file>',
-      'safetensors: parameters and statistics by name; m:NAME, v:NAME and step where Adam has moments',
-    )
-    .requiredOption('--batch <file>', "safetensors: the model's inputs and targets by name")
-    .requiredOption('--out <file>', 'safetensors to write: eval_logits, train_logits, loss, grad:NAME, adam:NAME, stat:NAME')
+    .argument('<model>', 'model file');
+  addRequired(
+    command,
+    '--state <file>',
+    'safetensors: parameters and statistics by name; m:NAME, v:NAME and step where Adam has moments',
+  );
+  addRequired(command, '--batch <file>', "safetensors: the model's inputs and targets by name");
+  addRequired(command, '--out <file>', 'safetensors to write: eval_logits, train_logits, loss, grad:NAME, adam:NAME, stat:NAME');
+  command
     .option('--options <file>', 'JSON object of options of the model')
     .option('--lr <rate>', 'learning rate', decimal(0), 1e-3)
     .option('--device <name>', 'auto, cpu, cuda or webgpu', 'cpu')

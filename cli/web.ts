@@ -3,18 +3,19 @@ import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
+import { addRequired } from './flags.ts';
 import { bytes } from './quantity.ts';
 import { siteFiles, sizeOf, strangerIn, writeSite } from './site.ts';
 
 /** `ddrc web RUN --out DIR`: a static site that classifies with a trained model, explains and learns. */
 export function add(program: Command): void {
-  program
+  const command = program
     .command('web')
     .description(
       'write a static site in which a trained model classifies pictures, shows where a class comes from, and learns; nothing leaves the browser',
     )
-    .argument('<run>', 'run folder of ddrc train')
-    .requiredOption('--out <folder>', 'where the site goes: a new or empty folder, or one that ddrc web wrote')
+    .argument('<run>', 'run folder of ddrc train');
+  addRequired(command, '--out <folder>', 'where the site goes: a new or empty folder, or one that ddrc web wrote')
     .addHelpText('after', example('ddrc web runs/ddrnet-1 --out site'))
     .action(web);
 }

@@ -5,30 +5,54 @@ export interface ChosenFile {
   readonly path: string;
 }
 
-/** Endings that a picture may have; other files of a folder are passed over. */
+/** What was chosen or dropped. */
+export interface Chosen {
+  readonly files: ChosenFile[];
+  /** Names of files of a folder that browsers do not show as pictures. */
+  readonly passedOver: string[];
+}
+
+/** Endings that a picture may have. */
 const pictures = /\.(jpe?g|png|gif|webp|avif|bmp)$/i;
+/** Endings of pictures that browsers do not show. */
+const otherPictures = /\.(tiff?|hei[cf]|svs|ndpi|czi|dcm|dng|jp2|psd)$/i;
 
 /** The files of a choice: all of them where they were chosen one by one, the pictures where a folder was. */
-export function chosen(list: FileList | null): ChosenFile[] {
-  const all = [...(list ?? [])].map((file) => ({ file, path: file.webkitRelativePath || file.name }));
-  return all.filter(({ file, path }) => path === file.name || pictures.test(path));
+export function chosen(list: FileList | null): Chosen {
+  const taken: Chosen = { files: [], passedOver: [] };
+  for (const file of list ?? [])
+    sortOut({ file, path: file.webkitRelativePath || file.name }, file.webkitRelativePath !== '', taken);
+  return taken;
 }
 
 /** The files of a drop, those in folders among them. */
-export async function dropped(transfer: DataTransfer): Promise<ChosenFile[]> {
+export async function dropped(transfer: DataTransfer): Promise<Chosen> {
   // The list is emptied when the event is over, so all is taken before anything is waited for.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry()).filter((entry) => entry !== null);
   if (entries.length === 0) return chosen(transfer.files);
-  const files: ChosenFile[] = [];
-  for (const entry of entries) await collect(entry, entry.isDirectory, files);
-  return files;
+  const taken: Chosen = { files: [], passedOver: [] };
+  for (const entry of entries) await collect(entry, entry.isDirectory, taken);
+  return taken;
 }
 
-async function collect(entry: FileSystemEntry, inFolder: boolean, files: ChosenFile[]): Promise<void> {
+/** One sentence on files that were passed over. */
+export function passedOverSentence(names: readonly string[]): string {
+  const endings = [...new Set(names.map((name) => name.slice(name.lastIndexOf('.')).toLowerCase()))].sort();
+  const many = names.length === 1 ? '1 file was' : `${names.length} files were`;
+  return `${many} passed over, as browsers do not show ${endings.join(', ')}: save them as PNG or JPEG`;
+}
+
+/** Takes a file. Of a folder only pictures are taken, and no hidden files, which a system leaves there. */
+function sortOut(chosen: ChosenFile, inFolder: boolean, { files, passedOver }: Chosen): void {
+  const { name } = chosen.file;
+  if (!inFolder || (pictures.test(name) && !name.startsWith('.'))) files.push(chosen);
+  else if (otherPictures.test(name)) passedOver.push(name);
+}
+
+async function collect(entry: FileSystemEntry, inFolder: boolean, taken: Chosen): Promise<void> {
   if (entry.isFile) {
-    if (inFolder && !pictures.test(entry.name)) return;
     const file = await new Promise<File>((resolve, reject) => (entry as FileSystemFileEntry).file(resolve, reject));
-    files.push({ file, path: entry.fullPath.replace(/^\//, '') });
+    sortOut({ file, path: entry.fullPath.replace(/^\//, '') }, inFolder, taken);
     return;
   }
   const reader = (entry as FileSystemDirectoryEntry).createReader();
@@ -36,7 +60,7 @@ async function collect(entry: FileSystemEntry, inFolder: boolean, files: ChosenF
   for (;;) {
     const some = await new Promise<FileSystemEntry[]>((resolve, reject) => reader.readEntries(resolve, reject));
     if (some.length === 0) return;
-    for (const each of some) await collect(each, true, files);
+    for (const each of some) await collect(each, true, taken);
   }
 }
 

@@ -20,22 +20,29 @@ export class LearnPanel {
     private readonly table: ResultTable,
     /** Classifies all pictures anew. */
     private readonly again: () => Promise<void>,
+    /** Told when a learning begins or ends. */
+    private readonly turned: () => void,
   ) {
     const { parts } = model.info;
-    byId('learn').hidden = parts.length === 0;
+    byId('learn').hidden = byId('to-learn').hidden = parts.length === 0;
     byId('part').append(...parts.map((part) => make('option', { value: part }, partNames[part])));
     byId<HTMLFormElement>('learn-form').onsubmit = (event) => {
       event.preventDefault();
       void this.learn();
     };
-    byId('stop').onclick = () => this.running?.abort();
+    byId('stop').onclick = () => {
+      this.running?.abort();
+      this.say('stopping…');
+    };
     byId('undo').onclick = () => void this.undo();
     byId('save-weights').onclick = () =>
-      void this.saved(async () => save('weights.safetensors', await model.exportWeights(), 'application/octet-stream'));
-    byId('save-model').onclick = () =>
-      void this.saved(async () => save('model.onnx', await model.exportOnnx(), 'application/octet-stream'));
+      void this.saved(async () => this.keep('weights.safetensors', await model.exportWeights()));
+    byId('save-model').onclick = () => void this.saved(async () => this.keep('model.onnx', await model.exportOnnx()));
     this.refresh();
   }
+
+  /** Whether something was learned that was saved nowhere. */
+  unsaved = false;
 
   /** Whether the model is learning: what else is asked of it waits for the end. */
   get learning(): boolean {
@@ -48,7 +55,10 @@ export class LearnPanel {
     const counts = this.model.info.classes.map(
       (name) => `${name} ${labelled.filter((picture) => picture.class === name).length}`,
     );
-    byId('labelled').textContent = `${labelled.length} pictures with a known class: ${counts.join(', ')}`;
+    const classes = new Set(labelled.map((picture) => picture.class)).size;
+    const one =
+      classes === 1 ? '; all are of one class, and a model that learns from one class alone may come to say nothing else' : '';
+    byId('labelled').textContent = `${labelled.length} pictures with a known class: ${counts.join(', ')}${one}`;
     byId<HTMLButtonElement>('start').disabled = this.busy || labelled.length < fewest;
     for (const id of ['undo', 'save-weights', 'save-model']) byId<HTMLButtonElement>(id).disabled = this.busy;
     byId('stop').hidden = !this.learning;
@@ -87,11 +97,15 @@ export class LearnPanel {
   private async change(text: string, work: () => Promise<string>): Promise<void> {
     this.busy = true;
     this.refresh();
+    this.turned();
     this.say(text);
     try {
       const said = await work();
       this.running = null;
+      this.unsaved = this.model.undoable > 0;
       this.refresh();
+      this.turned();
+      this.say(`${said}; classifying the pictures again…`);
       await this.again();
       this.say(said);
     } catch (error) {
@@ -100,6 +114,7 @@ export class LearnPanel {
       this.running = null;
       this.busy = false;
       this.refresh();
+      this.turned();
       if (document.activeElement === document.body) byId('start').focus();
     }
   }
@@ -132,6 +147,11 @@ export class LearnPanel {
     } catch (error) {
       this.say(sentence(error));
     }
+  }
+
+  private keep(name: string, content: Uint8Array): void {
+    save(name, content, 'application/octet-stream');
+    this.unsaved = false;
   }
 
   private say(text: string): void {

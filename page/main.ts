@@ -1,7 +1,7 @@
 import { openModel, type WebModel } from 'ddrc/web';
 import { useCamera } from './camera.ts';
 import { byId, save, sentence } from './dom.ts';
-import { type ChosenFile, chosen, classOf, dropped } from './files.ts';
+import { type Chosen, chosen, classOf, dropped, passedOverSentence } from './files.ts';
 import { LearnPanel } from './learn.ts';
 import { Queue } from './queue.ts';
 import { type Result, ResultTable } from './results.ts';
@@ -36,8 +36,9 @@ function connect(model: WebModel): void {
   let panel: LearnPanel | null = null;
   const table = new ResultTable(model, () => panel?.refresh());
   const queue = new Queue(model, status, () => panel?.learning ?? false, problem);
-  const take = (files: readonly ChosenFile[]) => {
-    problem(files.length === 0 ? 'there are no pictures in what was chosen' : '');
+  const take = ({ files, passedOver }: Chosen) => {
+    const others = passedOver.length > 0 ? passedOverSentence(passedOver) : '';
+    problem(others === '' && files.length === 0 ? 'there are no pictures in what was chosen' : others);
     for (const { file, path } of files) {
       const result: Result = { file, name: path, classification: null, problem: null, label: classOf(path, model.info.classes) };
       queue.add(result, () => {
@@ -47,10 +48,11 @@ function connect(model: WebModel): void {
     }
     queue.showProgress();
   };
-  panel = new LearnPanel(model, table, async () => {
+  const again = async () => {
     for (const result of table.results.filter((each) => each.classification)) queue.add(result, () => table.update(result));
     await queue.ended();
-  });
+  };
+  panel = new LearnPanel(model, table, again, () => queue.showProgress());
   for (const name of ['files', 'folder'] as const) {
     const [button, input] = [byId<HTMLButtonElement>(`choose-${name}`), byId<HTMLInputElement>(name)];
     button.disabled = false;
@@ -68,12 +70,17 @@ function connect(model: WebModel): void {
       problem(`what was dropped cannot be read: ${sentence(error)}`);
     }
   });
-  useCamera((picture) => take([{ file: picture, path: picture.name }]), problem);
+  useCamera((picture) => take({ files: [{ file: picture, path: picture.name }], passedOver: [] }), problem);
   byId('save-csv').onclick = () => save('results.csv', table.csv(), 'text/csv');
   byId('clear').onclick = () => {
+    const labelled = table.results.filter(({ label }) => label !== null).length;
+    if (labelled > 0 && !confirm(`Forget all pictures, and the classes of ${labelled} of them?`)) return;
     queue.drop();
     table.clear();
   };
+  addEventListener('beforeunload', (event) => {
+    if (panel.unsaved) event.preventDefault();
+  });
 }
 
 function describe({ info }: WebModel): void {
@@ -96,6 +103,10 @@ function keepOffline(): void {
   serviceWorker.register(new URL('./sw.js', document.baseURI)).catch(() => {});
 }
 
+status('loading the model…');
+if (!isSecureContext)
+  byId('limits').textContent =
+    'This address is not secure (no https), so browsers allow no learning and no camera here, and keep nothing for when there is no connection.';
 keepOffline();
 onDrop(async () => problem('the model is not loaded: nothing can be classified yet'));
 try {

@@ -54,8 +54,10 @@ export class Queue {
     bar.hidden = idle;
     bar.max = this.waiting;
     bar.value = this.done;
-    const until = this.isLearning() ? '; it goes on when the learning has ended' : '';
-    this.show(idle ? 'ready' : `${this.done} of ${this.waiting} pictures classified${until}`);
+    const learning = this.isLearning();
+    const until = learning ? '; it goes on when the learning has ended' : '';
+    if (idle) this.show(learning ? 'the model is learning' : 'ready');
+    else this.show(`${this.done} of ${this.waiting} pictures classified${until}`);
     if (idle) this.waiting = this.done = 0;
   }
 

@@ -106,7 +106,8 @@ export class ResultTable {
       problem ?? '',
       ...classes.map((each) => String(classification?.probabilities.find((entry) => entry.class === each)?.probability ?? '')),
     ]);
-    return [['file', 'class', 'probability', 'right class', 'problem', ...classes], ...lines].map(asCsvLine).join('');
+    // The mark by which spreadsheets know UTF-8.
+    return `\uFEFF${[['file', 'class', 'probability', 'right class', 'problem', ...classes], ...lines].map(asCsvLine).join('')}`;
   }
 
   private entryOf(result: Result, thumbnail: HTMLCanvasElement | null): Entry {
@@ -247,7 +248,7 @@ export class ResultTable {
 /** Cells of a line of CSV (RFC 4180); what a spreadsheet would take for a formula is marked as text. */
 function asCsvLine(cells: readonly string[]): string {
   const asCell = (text: string) => {
-    const safe = /^[=+@\t\r-]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
+    const safe = /^\s*[=+@-]/.test(text) && Number.isNaN(Number(text)) ? `'${text}` : text;
     return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe;
   };
   return `${cells.map(asCell).join(',')}\r\n`;

@@ -50,6 +50,14 @@ export function emitExplanation(program: Program, { target, batch, weights }: Ex
   return emitWithWeights(graph, target, weights);
 }
 
+/** Whether a model has scores of classes, and a feature map before them. */
+export function canExplain(program: Program): boolean {
+  if (!program.scores) return false;
+  const { graph, outputs } = program.build({ mode: 'inference', batch: 'N', loss: false });
+  graph.outputs.set('scores', outputs.get(program.scores.output)!);
+  return lastMap(graph) !== undefined;
+}
+
 /** The last value [N,C,H,W] with a map of more than one place that the graph's outputs depend on. */
 function lastMap(graph: Graph): Value | undefined {
   const live = liveNodes(graph);

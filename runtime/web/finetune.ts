@@ -57,20 +57,36 @@ export function weightsOf({ vectors }: TrainingState): Weights {
   return { parameters, statistics };
 }
 
-/** Holds a share of each class back, chosen by the seed; a class of one image is all trained on. */
+/** What pictures are for, by what they show: one that was held back once is never trained on, and one that was trained on is never held back. */
+export type Roles = Map<string, 'train' | 'held'>;
+
+/** Holds a share of each class back, chosen by the seed and by what the pictures show; a class of one picture is all trained on. */
 export function holdBack(
   examples: readonly Example[],
   { holdBack: share, seed }: Pick<FinetuneOptions, 'holdBack' | 'seed'>,
+  roles: Roles = new Map(),
 ): { train: Example[]; held: Example[] } {
-  const [train, held]: [Example[], Example[]] = [[], []];
-  const order = Array.from(permutation(examples.length, random(seed, 'hold back')), (index) => examples[index]);
+  const named = examples.map((example) => ({ example, name: fingerprintOf(example.pixels) }));
   for (const label of new Set(examples.map((example) => example.label))) {
-    const own = order.filter((example) => example.label === label);
-    const count = Math.floor(own.length * share);
-    held.push(...own.slice(0, count));
-    train.push(...own.slice(count));
+    const own = named.filter(({ example }) => example.label === label);
+    const names = [...new Set(own.map(({ name }) => name))];
+    const free = names.filter((name) => !roles.has(name)).sort();
+    let missing = Math.floor(names.length * share) - names.filter((name) => roles.get(name) === 'held').length;
+    for (const index of permutation(free.length, random(seed, 'hold back', label)))
+      roles.set(free[index], missing-- > 0 ? 'held' : 'train');
   }
-  return { train, held };
+  const of = (role: 'train' | 'held') => named.filter(({ name }) => roles.get(name) === role).map(({ example }) => example);
+  return { train: of('train'), held: of('held') };
+}
+
+/** A text that pictures share that are the same to the last bit (FNV-1a, two hashes of 32 bits). */
+function fingerprintOf(pixels: Uint8Array): string {
+  let [a, b] = [0x811c9dc5, 0x1b873593];
+  for (const value of pixels) {
+    a = Math.imul(a ^ value, 0x01000193);
+    b = Math.imul(b ^ value, 0x85ebca6b);
+  }
+  return [a, b].map((hash) => (hash >>> 0).toString(16).padStart(8, '0')).join('');
 }
 
 /** Examples of a step, and steps in all, of a training on so many examples. */

@@ -115,7 +115,7 @@ export class WebModel {
    * @throws DdrcError of the image, ENGINE_FAILED, ENGINE_STOPPED
    */
   async classify(image: ImageSource): Promise<Classification> {
-    const { probabilities, milliseconds } = await this.answered(this.remote.classify(image));
+    const { probabilities, milliseconds } = await this.answered(this.remote.classify(picture(image)));
     const ordered = this.info.classes
       .map((name, i) => ({ class: name, probability: probabilities[i] }))
       .sort((a, b) => b.probability - a.probability);
@@ -123,8 +123,8 @@ export class WebModel {
   }
 
   /** Where in a picture a class comes from (Grad-CAM), by the present weights. */
-  explain(image: ImageSource, className: string): Promise<AttentionMap> {
-    return this.answered(this.remote.explain(image, this.indexOf(className)));
+  async explain(image: ImageSource, className: string): Promise<AttentionMap> {
+    return this.answered(this.remote.explain(picture(image), this.indexOf(className)));
   }
 
   /**
@@ -204,7 +204,7 @@ export class WebModel {
   }
 
   private labelled(pictures: readonly LabelledPicture[]): LabelledImage[] {
-    return pictures.map(({ image, class: name }) => ({ image, label: this.indexOf(name) }));
+    return pictures.map(({ image, class: name }) => ({ image: picture(image), label: this.indexOf(name) }));
   }
 
   private indexOf(name: string): number {
@@ -230,4 +230,12 @@ export class WebModel {
       void asked.then(resolve, reject).finally(() => this.pending.delete(reject));
     });
   }
+}
+
+/** @throws DdrcError USAGE for what a worker cannot take as a picture */
+function picture(image: ImageSource): ImageSource {
+  if (image instanceof Blob || image instanceof ImageBitmap || image instanceof ImageData) return image;
+  const kind = (image as object | null | undefined)?.constructor.name ?? String(image);
+  const message = `a picture has to be a Blob (a File is one), an ImageBitmap or an ImageData, not ${kind}`;
+  throw new DdrcError({ code: 'USAGE', message, hint: 'createImageBitmap makes one of an element' });
 }

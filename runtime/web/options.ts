@@ -1,4 +1,5 @@
 import { DdrcError } from '../../diagnostics/error.ts';
+import { suggestion } from '../../diagnostics/suggest.ts';
 import type { Part } from './finetune.ts';
 
 /** How a model learns in a page. */
@@ -26,6 +27,11 @@ const defaults: FinetuneOptions = { part: 'head', epochs: 5, batch: 8, learningR
  */
 export function completed(options: Partial<FinetuneOptions>, parts: readonly Part[]): FinetuneOptions {
   const given = Object.entries(options).filter(([, value]) => value !== undefined);
+  const unknown = given.map(([name]) => name).find((name) => !Object.hasOwn(defaults, name));
+  if (unknown !== undefined) {
+    const message = `there is no option '${unknown}'${suggestion(unknown, Object.keys(defaults))}`;
+    throw new DdrcError({ code: 'USAGE', message, hint: `the options are ${Object.keys(defaults).join(', ')}` });
+  }
   const all: FinetuneOptions = { ...defaults, ...Object.fromEntries(given) };
   const { part, epochs, batch, learningRate, holdBack, seed } = all;
   const demand = (name: keyof FinetuneOptions, right: boolean, what: string) => {

@@ -15,6 +15,7 @@ import {
   holdBack,
   type Part,
   plannedSteps,
+  type Roles,
   startState,
   type TrainingState,
   trainStep,
@@ -88,6 +89,7 @@ const mostUndoable = 10;
 export class PageModel {
   /** The weights before each training, the last one last. */
   private readonly earlier: Weights[] = [];
+  private readonly roles: Roles = new Map();
   /** Whether the weights are others than those of model.onnx. */
   private tuned = false;
 
@@ -151,7 +153,7 @@ export class PageModel {
       if (stopped()) return nothing;
       examples.push({ pixels: await pixelsOf(image, this.info.size), label });
     }
-    const { train, held } = holdBack(examples, options);
+    const { train, held } = holdBack(examples, options, this.roles);
     if (train.length === 0)
       throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no images to train on', hint: 'add some' });
     const { batch, steps } = plannedSteps(train.length, options);

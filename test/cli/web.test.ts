@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { createServer, request } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
@@ -22,6 +22,18 @@ const files = (place: string) =>
     .sort();
 const hash = (path: string) => createHash('sha256').update(readFileSync(path)).digest('hex');
 
+/** Takes pictures and has no feature map. */
+const flatModel = `import { classIndex, defineModel, image, int, linear, mean, softmaxCrossEntropy } from 'ddrc';
+export default defineModel({
+  name: 'flat',
+  options: { classes: int(2, { min: 2 }), size: int(16, { min: 8 }) },
+  inputs: ({ size }) => ({ image: image(3, size, size) }),
+  targets: () => ({ label: classIndex() }),
+  forward: ({ image }, { classes }) => ({ logits: linear(mean(image, [2, 3]), 'head', { units: classes }) }),
+  loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),
+});
+`;
+
 const calls = {
   written: ['web', 'run', '--out', 'site'],
   again: ['web', 'run', '--out', 'site'],
@@ -32,6 +44,8 @@ const calls = {
   unfinished: ['web', 'begun', '--out', 'new'],
   foreign: ['web', 'numbers', '--out', 'new'],
   noOut: ['web', 'run'],
+  misspelt: ['web', 'run', '--ouut', 'x'],
+  flat: ['web', 'flat', '--out', 'flat-site'],
   port: ['serve', 'run', '--port', '70000'],
   word: ['serve', 'run', '--port', 'http'],
   unserved: ['serve', 'pictures'],
@@ -42,6 +56,7 @@ beforeAll(async () => {
   const data = await pictureFolder(at('pictures'), { classes: ['blue', 'green'], each: 8 });
   const settings = ['--epochs', '1', '--batch', '4', '--device', 'cpu', '--cache', 'none'];
   writeFileSync(at('small.ts'), smallModel);
+  writeFileSync(at('flat.ts'), flatModel);
   writeArrays(at('arrays.safetensors'));
   writeFileSync(at('note.txt'), 'mine');
   for (const name of ['photographs', 'temporary']) mkdirSync(at(name));
@@ -49,6 +64,7 @@ beforeAll(async () => {
   const trained = await ddrcInOneProcess(
     [
       ['train', ...settings, '--data', data, '--size', '32', '--option', 'channels=4', '--run', 'run'],
+      ['train', 'flat.ts', ...settings, '--data', data, '--run', 'flat'],
       ['train', 'small.ts', ...settings, '--data', 'arrays.safetensors', '--run', 'numbers'],
     ],
     folder,
@@ -66,7 +82,8 @@ describe('ddrc web', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^site {2}\d+ files, [\d.]+ MB\n.*npx ddrc serve site\n$/);
     const there = files('site');
-    expect(stdout).toContain(`${there.length} files`);
+    // And the list of them, by which ddrc knows its own.
+    expect(stdout).toContain(`${there.length - 1} files`);
     for (const name of [
       'index.html',
       'sw.js',
@@ -113,12 +130,51 @@ describe('ddrc web', () => {
   it('goes on where an earlier one was broken off, and leaves nothing of an older site', async () => {
     mkdirSync(at('half/assets'), { recursive: true });
     writeFileSync(at('half/assets/index-old.js'), '');
+    writeFileSync(at('half/ddrc-site.json'), JSON.stringify({ files: ['index.html', 'assets/index-old.js'] }));
     const [{ code }] = await ddrcInOneProcess([['web', 'run', '--out', 'half']], folder);
     expect(code).toBe(0);
     expect(files('half')).toEqual(files('site'));
   });
 
-  it('needs a place', () => expect(outcomes.noOut.code).toBe(2));
+  it.each([
+    ['page', ['index.html']],
+    ['bundle', ['index.html', 'assets/photo.jpg']],
+    ['weights', ['model/best.safetensors']],
+    ['beside', ['ddrc-site.json', 'model/photos/cell.jpg']],
+    ['outside', ['ddrc-site.json', '../note.txt', 'cell.jpg']],
+  ])('leaves the files of another one alone: %s', async (name, own) => {
+    for (const path of own.filter((path) => !path.startsWith('..'))) {
+      mkdirSync(dirname(at(name, path)), { recursive: true });
+      writeFileSync(
+        at(name, path),
+        path === 'ddrc-site.json' ? JSON.stringify({ files: own.filter((each) => each.startsWith('..')) }) : 'mine',
+      );
+    }
+    const before = files(name);
+    const [{ code, stderr }] = await ddrcInOneProcess([['web', 'run', '--out', name]], folder);
+    expect(code).toBe(1);
+    expect(stderr).toContain(`${name} is not empty and no site of ddrc: it holds`);
+    expect(files(name)).toEqual(before);
+    expect(readFileSync(at('note.txt'), 'utf8')).toBe('mine');
+  });
+
+  it('needs a place, and says so of a misspelt flag', () => {
+    expect([outcomes.noOut.code, outcomes.noOut.stderr]).toEqual([
+      2,
+      expect.stringContaining('required option --out <folder> not specified'),
+    ]);
+    expect([outcomes.misspelt.code, outcomes.misspelt.stderr]).toEqual([
+      2,
+      expect.stringContaining('unknown option --ouut, did you mean --out?'),
+    ]);
+  });
+
+  it('leaves the explanation out where a model has no feature map', async () => {
+    const manifest = JSON.parse(readFileSync(at('flat-site/model/manifest.json'), 'utf8'));
+    expect(Object.keys(manifest.files)).not.toContain('explain.onnx');
+    expect(files('flat-site/model')).toContain('tunable.onnx');
+    expect(outcomes.flat.code).toBe(0);
+  });
 });
 
 /** `ddrc serve` until it can be asked. */

@@ -146,6 +146,8 @@ it('says of a class, a picture or a worker what is wrong, and the page lives', a
             { image: blob, class: 'red' },
           ]),
         nothing: () => model.finetune([]),
+        element: () => model.classify(document.createElement('img') as never),
+        none: () => model.explain(null as never, 'red'),
       };
       return works[work]().then(
         () => null,
@@ -159,6 +161,9 @@ it('says of a class, a picture or a worker what is wrong, and the page lives', a
   ]);
   expect(await failure('small')).toEqual(['IMAGE_TOO_SMALL', 'the image is 2x40 pixels, which shows nothing']);
   expect(await failure('learn')).toEqual(['IMAGE_DAMAGED', 'the image is no picture that this browser reads, or it is damaged']);
+  const kinds = 'a picture has to be a Blob (a File is one), an ImageBitmap or an ImageData, not';
+  expect(await failure('element')).toEqual(['USAGE', `${kinds} HTMLImageElement`]);
+  expect(await failure('none')).toEqual(['USAGE', `${kinds} null`]);
   expect(await failure('nothing')).toEqual(['DATA_EMPTY', 'there are no images to train on']);
   const probabilities = await page.evaluate(async () => {
     const { model } = globalThis as unknown as InPage;
@@ -236,6 +241,7 @@ it.each([
   [{ holdBack: 1 }, 'holdBack has to be a share from 0 to below 1, not 1'],
   [{ seed: 0.5 }, 'seed has to be a whole number, not 0.5'],
   [{ part: 'tail' }, 'part has to be head or all, not tail'],
+  [{ learningrate: 1 }, 'there is no option \'learningrate\', did you mean "learningRate"?'],
 ])('refuses to learn with %o', async (options, message) => {
   const said = await page.evaluate(
     (options) =>

@@ -80,6 +80,7 @@ async function downloaded(button: string): Promise<Buffer> {
 const cells = (csv: Buffer) =>
   csv
     .toString()
+    .replace(/^\uFEFF/, '')
     .trim()
     .split('\r\n')
     .map((line) => line.split(','));
@@ -138,8 +139,11 @@ it('learns from corrected pictures, compares, takes back, and saves what ddrc ca
   await page.fill('#rate', '0.01');
   const before = cells(await downloaded('#save-csv'));
   await page.click('#start');
-  await eventually(() => page.textContent('#learned'), { timeout: 90_000 }).toMatch(/^learned after \d+ steps/);
+  await eventually(() => page.textContent('#learned'), { timeout: 90_000 }).toMatch(/^learned after \d+ steps.* now$/);
   const said = await page.textContent('#learned');
+  /** Whether the browser would ask before it leaves the page. */
+  const asks = () => page.evaluate(() => !dispatchEvent(new Event('beforeunload', { cancelable: true })));
+  expect(await asks()).toBe(true);
   const [, was, is] = said!.match(/held back, ([\d.]+) % were right before and ([\d.]+) % are now/)!;
   expect(Number(is)).toBeGreaterThan(Number(was));
   const after = cells(await downloaded('#save-csv'));
@@ -148,6 +152,7 @@ it('learns from corrected pictures, compares, takes back, and saves what ddrc ca
 
   writeFileSync(join(folder, 'tuned.onnx'), await downloaded('#save-model'));
   writeFileSync(join(folder, 'tuned.safetensors'), await downloaded('#save-weights'));
+  expect(await asks()).toBe(false);
   const files = colours.flatMap((name) => made.pictures[name].slice(0, 8));
   const predicted = JSON.parse(await run(folder, 'predict', 'tuned.onnx', ...files, '--json')) as Predicted[];
   after.slice(1).forEach(([, , , , , ...probabilities], i) => {
@@ -188,7 +193,7 @@ it('stops a training at once, and what was learned by then stays', async () => {
   expect(await page.textContent('#status')).toBe('0 of 1 pictures classified; it goes on when the learning has ended');
   expect(await page.evaluate(() => document.activeElement?.id)).toBe('stop');
   await page.click('#stop');
-  await eventually(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps/);
+  await eventually(() => page.textContent('#learned'), { timeout: 10_000 }).toMatch(/^stopped after \d+ steps.*(?<!again…)$/);
   expect(await page.isVisible('#undo')).toBe(true);
   expect(await rows().count()).toBe(13);
 
@@ -295,7 +300,18 @@ it('takes folders that are dropped, with the classes that they name, and writes 
       fullPath: '/cells',
       createReader: () => ({
         readEntries: (done: (entries: FileSystemEntry[]) => void) => {
-          done(read ? [] : ['cells/red/a.png', 'cells/GREEN/b.png', 'cells/red/notes.txt', 'cells/other/c.png'].map(entry));
+          done(
+            read
+              ? []
+              : [
+                  'cells/red/a.png',
+                  'cells/GREEN/b.png',
+                  'cells/red/notes.txt',
+                  'cells/other/c.png',
+                  'cells/d.tif',
+                  'cells/._a.png',
+                ].map(entry),
+          );
           read = true;
         },
       }),
@@ -317,7 +333,13 @@ it('takes folders that are dropped, with the classes that they name, and writes 
     .locator('select')
     .evaluateAll((all) => all.map((select) => (select as HTMLSelectElement).value));
   expect(labels).toEqual(['red', 'green', '', '']);
-  expect((await downloaded('#save-csv')).toString().split('\r\n')[4]).toMatch(/^"'=1\+1, ""x""\.png",/);
+  expect(await page.textContent('#problem')).toBe(
+    '1 file was passed over, as browsers do not show .tif: save them as PNG or JPEG',
+  );
+  const csv = await downloaded('#save-csv');
+  // The mark by which Excel knows UTF-8.
+  expect([...csv.subarray(0, 3)]).toEqual([0xef, 0xbb, 0xbf]);
+  expect(csv.toString().split('\r\n')[4]).toMatch(/^"'=1\+1, ""x""\.png",/);
 });
 
 it('lets neither itself nor its worker ask another host', async () => {
@@ -441,7 +463,7 @@ it('takes pictures with the camera, one stream at a time', async () => {
   expect(watched.problems).toEqual([]);
 });
 
-it('drops what still waits when all is cleared', async () => {
+it('drops what still waits when all is cleared, and asks before it forgets classes that a person gave', async () => {
   await open();
   await page.setInputFiles('#files', [...made.pictures.red]);
   await eventually(() => rows().count(), { interval: 5 }).toBeGreaterThan(0);
@@ -451,6 +473,18 @@ it('drops what still waits when all is cleared', async () => {
   expect(await page.isVisible('#results')).toBe(false);
   await choose(made.pictures.blue.slice(0, 1));
   expect(await page.textContent('#summary')).toMatch(/^1 of 1 pictures read/);
+  await rows().first().locator('select').selectOption('red');
+  for (const [answer, left] of [
+    ['dismiss', 1],
+    ['accept', 0],
+  ] as const) {
+    page.once('dialog', (dialog) => {
+      expect(dialog.message()).toBe('Forget all pictures, and the classes of 1 of them?');
+      void dialog[answer]();
+    });
+    await page.click('#clear');
+    expect(await rows().count()).toBe(left);
+  }
 });
 
 // Other work on the machine adds to every task and takes nothing away, so the best of a few tries is nearest to the page's own.
