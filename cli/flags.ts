@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { instantiate, loadModel } from './load-model.ts';
@@ -29,6 +29,13 @@ export function oneOf<const W extends string>(...words: readonly W[]): (text: st
     if (!words.includes(text as W)) throw new InvalidArgumentError(`It must be one of ${words.join(', ')}.`);
     return text as W;
   };
+}
+
+/** `--tta`, for what classifies images. */
+export function ttaFlag(): Option {
+  const what =
+    'test-time augmentation, the mean over each image and: flips, its 3 mirror images; turns, these and the 4 turned by 90°; or none';
+  return new Option('--tta <views>', what).argParser(oneOf('none', 'flips', 'turns')).default('none');
 }
 
 /** Reads a list with commas between: `a,b,c`. */
