@@ -80,6 +80,7 @@ async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
     checkScores(model);
     const { dataset, name, close } = await openExamples(path, model, flags, display);
     try {
+      checkLabels(dataset, model, name);
       const onBatch = (done: number, total: number) => display.count('evaluating', done, total);
       const evaluation = await model.evaluate(dataset, { batch: flags.batch, tta: flags.tta, onBatch });
       display.end();
@@ -105,6 +106,16 @@ function checkScores({ description, file }: OpenModel): void {
     message: `${description.model} gives no scores by class, so there is nothing to count by class`,
     where: file,
     hint: "the loss on the run's test examples is in the last line of its metrics.jsonl",
+  });
+}
+
+/** A file of arrays may have another array than class indices under the label's name. */
+function checkLabels({ labels }: Dataset, { description: { label } }: OpenModel, name: string): void {
+  if (labels !== null) return;
+  throw new DdrcError({
+    code: 'DATA_LABEL',
+    message: `"${label}" of ${name} does not give each example one class`,
+    hint: `store "${label}" as one whole number for each example: int64 [N]`,
   });
 }
 
