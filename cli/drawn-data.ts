@@ -29,7 +29,7 @@ export function drawnDataset(part: keyof typeof drawnCounts, ports: ExamplePorts
   const items = Array.from(labels, (label, i): ListingItem => ({ path: `drawn/${part}/${i}`, label, split: part, group: null }));
   const length = 3 * size * size;
   const loaded = {
-    listing: { root: 'drawn', items, classes: drawnClasses, splits: [part], notes: [] },
+    listing: { root: `drawn/${part}`, items, classes: drawnClasses, splits: [part], notes: [] },
     size,
     bad: [],
     notes: [],

@@ -6,15 +6,17 @@ import { type Dataset, imageDataset, openArrays } from '../runtime/data/dataset.
 import { loadImages } from '../runtime/data/images.ts';
 import { readListing } from '../runtime/data/layout.ts';
 import { itemsOfSplit, type Listing } from '../runtime/data/listing.ts';
-import { type TestFigures, testFiguresOf } from '../runtime/evaluator.ts';
+import type { TestAugmentation } from '../runtime/data/orientations.ts';
+import { namesOf, type TestFigures, testFiguresOf } from '../runtime/evaluator.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
+import { predictionsOf, writePredictions } from '../runtime/predictions.ts';
 import type { OpenModel } from '../runtime/predictor.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { openRun } from '../runtime/runfolder.ts';
 import { example } from './example.ts';
 import { imagePorts, portsOfModel } from './example-ports.ts';
 import { usageError } from './failure.ts';
-import { oneOf, wholeNumber } from './flags.ts';
+import { oneOf, ttaFlag, wholeNumber } from './flags.ts';
 import { settingsOf } from './train-settings.ts';
 import { type DeviceFlags, openTrained } from './trained-model.ts';
 import { openSource } from './training-data.ts';
@@ -25,6 +27,8 @@ interface EvalFlags extends DeviceFlags {
   readonly batch: number;
   readonly onBadImage: 'stop' | 'skip';
   readonly cache?: string;
+  readonly tta: TestAugmentation;
+  readonly predictions?: string;
   readonly json?: boolean;
 }
 
@@ -45,7 +49,9 @@ export interface Examples {
 export function add(program: Command): void {
   program
     .command('eval')
-    .description('measure a trained model on labelled images: accuracy, and precision, recall, F1 and MCC by class')
+    .description(
+      'measure a trained model on labelled images: accuracy, calibration, and precision, recall, specificity, F1, MCC and AUC by class',
+    )
     .argument('<model>', 'run folder, build folder, or model.onnx')
     .option('--data <path>', "folder of class folders, CSV, or safetensors file of arrays (default: the run's own test data)")
     .option('--split <name>', 'split of the data, or all (default: test, or all where the data have no splits)')
@@ -54,8 +60,16 @@ export function add(program: Command): void {
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
     .option('--cache <folder>', "folder for decoded images, or none (default: the user's cache folder)")
+    .addOption(ttaFlag())
+    .option('--predictions <file>', 'CSV to write: path, label, predicted class, group and probabilities of each image')
     .option('--json', 'one JSON object in place of the table')
-    .addHelpText('after', example('ddrc eval runs/ddrnet-1 --data images --split test'))
+    .addHelpText(
+      'after',
+      example(
+        'ddrc eval runs/ddrnet-1 --data images --split test',
+        'ddrc eval runs/ddrnet-1 --tta flips --predictions predictions.csv',
+      ),
+    )
     .action(evaluateModel);
 }
 
@@ -66,10 +80,14 @@ async function evaluateModel(path: string, flags: EvalFlags): Promise<void> {
     checkScores(model);
     const { dataset, name, close } = await openExamples(path, model, flags, display);
     try {
+      checkLabels(dataset, model, name);
       const onBatch = (done: number, total: number) => display.count('evaluating', done, total);
-      const evaluation = await model.evaluate(dataset, { batch: flags.batch, onBatch });
+      const evaluation = await model.evaluate(dataset, { batch: flags.batch, tta: flags.tta, onBatch });
       display.end();
-      const figures = testFiguresOf(evaluation!, model.description.classes ?? dataset.classes);
+      const classes = namesOf(model.description.classes ?? dataset.classes, model.scores.classes);
+      if (flags.predictions !== undefined)
+        writePredictions(flags.predictions, predictionsOf(evaluation!.scored!, dataset, classes));
+      const figures = testFiguresOf(evaluation!, classes, dataset.groups);
       process.stdout.write(flags.json ? `${JSON.stringify(figures)}\n` : asText(figures, name));
     } finally {
       await close();
@@ -88,6 +106,16 @@ function checkScores({ description, file }: OpenModel): void {
     message: `${description.model} gives no scores by class, so there is nothing to count by class`,
     where: file,
     hint: "the loss on the run's test examples is in the last line of its metrics.jsonl",
+  });
+}
+
+/** A file of arrays may have another array than class indices under the label's name. */
+function checkLabels({ labels }: Dataset, { description: { label } }: OpenModel, name: string): void {
+  if (labels !== null) return;
+  throw new DdrcError({
+    code: 'DATA_LABEL',
+    message: `"${label}" of ${name} does not give each example one class`,
+    hint: `store "${label}" as one whole number for each example: int64 [N]`,
   });
 }
 

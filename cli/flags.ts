@@ -39,6 +39,13 @@ export function oneOf<const W extends string>(...words: readonly W[]): (text: st
   };
 }
 
+/** `--tta`, for what classifies images. */
+export function ttaFlag(): Option {
+  const what =
+    'test-time augmentation, the mean over each image and: flips, its 3 mirror images; turns, these and the 4 turned by 90°; or none';
+  return new Option('--tta <views>', what).argParser(oneOf('none', 'flips', 'turns')).default('none');
+}
+
 /** Reads a list with commas between: `a,b,c`. */
 export function list(text: string): string[] {
   const items = text.split(',').map((item) => item.trim());

@@ -1,9 +1,10 @@
 import type { Command } from 'commander';
 import { formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 import { listImages } from '../runtime/data/layout.ts';
+import type { TestAugmentation } from '../runtime/data/orientations.ts';
 import type { Prediction } from '../runtime/predictor.ts';
 import { example } from './example.ts';
-import { oneOf, wholeNumber } from './flags.ts';
+import { oneOf, ttaFlag, wholeNumber } from './flags.ts';
 import { textTable } from './text-table.ts';
 import { type DeviceFlags, openTrained } from './trained-model.ts';
 
@@ -13,6 +14,7 @@ const widestTable = 20;
 interface PredictFlags extends DeviceFlags {
   readonly onBadImage: 'stop' | 'skip';
   readonly batch: number;
+  readonly tta: TestAugmentation;
   readonly json?: boolean;
 }
 
@@ -27,6 +29,7 @@ export function add(program: Command): void {
     .option('--device <name>', 'auto, cpu, cuda or webgpu (default: cpu)')
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
+    .addOption(ttaFlag())
     .option('--json', 'an array of {file, class, probabilities} in place of the table')
     .addHelpText('after', example('ddrc predict runs/ddrnet-1 cell.jpeg more-cells'))
     .action(predictImages);
@@ -45,6 +48,7 @@ async function predictImages(path: string, images: readonly string[], flags: Pre
     };
     const predictions = await model.predict(files, {
       batch: flags.batch,
+      tta: flags.tta,
       onBadImage: flags.onBadImage === 'skip' ? leaveOut : undefined,
     });
     process.stdout.write(flags.json ? `${JSON.stringify(predictions)}\n` : asText(predictions, classes));

@@ -239,7 +239,8 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     lines.push(`${grouped(test.images)} ${what}, weights of ${best}`);
     lines.push(test.confusion ? formatReport(test as Report) : `loss ${test.loss}`);
   } else lines.push(`trained ${epochs} epochs, no test data; weights of ${best}`);
-  lines.push('', `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl, config.json`);
+  const predictions = existsSync(paths.predictions) ? ', predictions.csv' : '';
+  lines.push('', `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl${predictions}, config.json`);
   const next = nextSteps(paths.model, folder, settings);
   if (next.length > 0) lines.push('next', ...next.map((line) => `  ${line}`));
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -34,6 +34,7 @@ export const codes = {
     'A file is no checkpoint of ONNX Runtime training, is damaged, or is none that ONNX Runtime would take.',
   ORT_CHECKPOINT_UNSUPPORTED:
     'A checkpoint of ONNX Runtime training has, or would have, something that ddrc does not read and write.',
+  PREDICTIONS_INVALID: 'A file is no predictions.csv, or a row of it is damaged.',
   RUN_INVALID: 'A folder is not a run folder, or its config.json cannot be used.',
   RUN_EXISTS: 'A new run was to be written into a folder that already holds something.',
   RUN_LOCKED: 'Another process is training into the same run folder.',

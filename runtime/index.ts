@@ -26,6 +26,7 @@ export { decodeFile, decodeImage } from './data/decode.ts';
 export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, loadImages } from './data/images.ts';
 export { listImages, readListing } from './data/layout.ts';
 export { itemsOfSplit, type Listing, type ListingItem, type ListingOptions } from './data/listing.ts';
+export type { TestAugmentation } from './data/orientations.ts';
 export { chooseParts, defaultFraction, type Parts, parseSplit, type SplitOptions } from './data/split.ts';
 export { type DrawnSmears, type DrawnSmearsOptions, drawnClasses, drawnSmears } from './data/synthetic.ts';
 export {
@@ -61,6 +62,18 @@ export {
   type Scores,
   scoresOf,
 } from './manifest.ts';
+export {
+  type BootstrapOptions,
+  bootstrap,
+  bootstrapOverGroups,
+  type GroupIntervals,
+  groupNumbers,
+  type Interval,
+} from './metrics/bootstrap.ts';
+export { type Calibration, type CalibrationBin, calibration, logLoss } from './metrics/calibration.ts';
+export { rocAuc } from './metrics/ranking.ts';
+export { type OverRuns, overRuns } from './metrics/runs.ts';
+export type { Scored } from './metrics/scored.ts';
 export { type ClassMetrics, type Confusion, formatReport, type Report, report } from './metrics.ts';
 export { readOnnxMetadata } from './onnx-metadata.ts';
 export {
@@ -72,6 +85,7 @@ export {
   serializeOrtCheckpoint,
 } from './ort-checkpoint.ts';
 export { ortCheckpointOf, safetensorsOf } from './ort-weights.ts';
+export { type Predictions, predictionsOf, readPredictions, writePredictions } from './predictions.ts';
 export { describeModel, type ModelDescription, modelFile, type OpenModel, openModel, type Prediction } from './predictor.ts';
 export { createProgress, duration, type ProgressDisplay, type ProgressStream } from './progress.ts';
 export {

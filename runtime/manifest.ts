@@ -56,15 +56,18 @@ export function portsOf(ports: readonly ManifestPort[], ...roles: readonly Manif
 export interface Scores {
   readonly output: string;
   readonly classes: number;
+  /** What makes probabilities of them. */
+  readonly activation: 'softmax' | 'sigmoid';
 }
 
 /** The scores of a file's graph; null where the model does not classify: it has none, or its target is no class index [N]. */
 export function scoresOf(manifest: Manifest, file: ManifestFile): Scores | null {
   const targets = portsOf(file.inputs, 'target');
   if (targets.length > 0 && !targets.some(({ dtype, shape }) => dtype === 'int64' && shape.length === 1)) return null;
-  const port = file.outputs.find(({ name }) => name === manifest.scores?.output);
+  const { scores } = manifest;
+  const port = file.outputs.find(({ name }) => name === scores?.output);
   const classes = port?.shape.length === 2 ? port.shape[1] : null;
-  return typeof classes === 'number' ? { output: port!.name, classes } : null;
+  return typeof classes === 'number' ? { output: port!.name, classes, activation: scores!.activation } : null;
 }
 
 /** What checkpoints of this model have to hold. */

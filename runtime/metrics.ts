@@ -1,4 +1,11 @@
 import { printable } from '../diagnostics/printable.ts';
+import type { GroupIntervals, Interval } from './metrics/bootstrap.ts';
+import { type Calibration, calibration, logLoss } from './metrics/calibration.ts';
+import { rocAuc } from './metrics/ranking.ts';
+import { argmax, type Scored } from './metrics/scored.ts';
+
+export { argmax };
+
 /** Counts of predictions by class; the rows are the truth, the columns what was predicted. */
 export interface Confusion {
   readonly classes: number;
@@ -12,20 +19,26 @@ export interface ClassMetrics {
   readonly precision: number;
   /** TP / (TP + FN) */
   readonly recall: number;
+  /** TN / (TN + FP): the recall of all others as such. */
+  readonly specificity: number;
   /** 2 TP / (2 TP + FP + FN) */
   readonly f1: number;
   /** Matthews correlation, this class against the rest: (TP·TN − FP·FN) / √((TP+FP)(TP+FN)(TN+FP)(TN+FN)) */
   readonly mcc: number;
+  /** Area under the ROC curve, this class against the rest; null where the class has all images or none, or where probabilities are not known. */
+  readonly auc: number | null;
   /** The images whose truth is this class. */
   readonly support: number;
 }
 
-/** What `ddrc eval --json` prints. Accuracy and all measures are fractions, not percents. */
+/** What `ddrc eval --json` prints. Accuracy and all measures are fractions, not percents; scikit-learn's definitions, with `zero_division=0`. */
 export interface Report {
   readonly images: number;
   /** The fraction of images whose class was predicted; 0 where there are none. */
   readonly accuracy: number;
-  /** Plain means over all classes, those without an image included. */
+  /** Matthews correlation of all classes together (Gorodkin 2004, R_K); `macro.mcc` is the mean of each class against the rest. */
+  readonly mcc: number;
+  /** Plain means over all classes, those without an image included; of `auc` over the classes that have one, null where none has. */
   readonly macro: Omit<ClassMetrics, 'support'>;
   /** The class names in the order of the class indices, which the keys of `classes` need not have: JavaScript puts whole numbers first. */
   readonly names: readonly string[];
@@ -33,6 +46,12 @@ export interface Report {
   readonly classes: Readonly<Record<string, ClassMetrics>>;
   /** Rows: truth; columns: predicted; in the order of `names`. */
   readonly confusion: number[][];
+  /** Absent where probabilities are not known. */
+  readonly calibration?: Calibration;
+  /** See {@link logLoss}; absent where probabilities are not known. */
+  readonly logLoss?: number;
+  /** 95 % intervals by the bootstrap over groups; absent where no group is known. */
+  readonly intervals?: GroupIntervals;
 }
 
 /** An empty confusion matrix for this many classes. */
@@ -52,41 +71,27 @@ export function addPrediction(confusion: Confusion, truth: number, predicted: nu
   confusion.counts[truth][predicted]++;
 }
 
-/**
- * Counts a batch.
- * @param truth the classes [N]
- * @param scores logits or probabilities [N,K], row by row; the prediction is each row's {@link argmax}
- */
-export function addScores(confusion: Confusion, truth: ArrayLike<number | bigint>, scores: ArrayLike<number>): void {
-  for (let n = 0; n < truth.length; n++) {
-    addPrediction(confusion, Number(truth[n]), argmax(scores, n * confusion.classes, confusion.classes));
-  }
-}
-
-/**
- * The index of the largest of `count` values from `start` on, counted from `start`; of equal ones the first. NaN is never the largest
- * unless it stands first.
- */
-export function argmax(values: ArrayLike<number>, start = 0, count = values.length - start): number {
-  let best = 0;
-  for (let index = 1; index < count; index++) if (values[start + index] > values[start + best]) best = index;
-  return best;
-}
-
 /** The fraction of predictions that are right: trace / total, 0 where there are none. */
 export function accuracy({ counts }: Confusion): number {
-  const correct = counts.reduce((sum, row, index) => sum + row[index], 0);
-  return ratio(
-    correct,
-    counts.reduce((sum, row) => sum + total(row), 0),
-  );
+  return ratio(total(counts.map((row, index) => row[index])), total(counts.map(total)));
 }
 
-/** One class against the rest; see {@link ClassMetrics}. */
-export function classMetrics({ counts }: Confusion, index: number): ClassMetrics {
-  const all = counts.reduce((sum, row) => sum + total(row), 0);
+/** Matthews correlation of all classes together: (c·n − Σ tₖpₖ) / √((n² − Σ pₖ²)(n² − Σ tₖ²)), c right of n, tₖ of class k, pₖ predicted as k; 0 for 0 / 0. */
+export function multiclassMcc({ counts }: Confusion): number {
+  const truths = counts.map(total);
+  const predictions = counts.map((_, index) => total(counts.map((row) => row[index])));
+  const all = total(truths);
+  const right = total(counts.map((row, index) => row[index]));
+  const product = (a: readonly number[], b: readonly number[]) => total(a.map((value, index) => value * b[index]));
+  const scale = Math.sqrt(all * all - product(predictions, predictions)) * Math.sqrt(all * all - product(truths, truths));
+  return ratio(right * all - product(truths, predictions), scale);
+}
+
+/** One class against the rest, as far as the counts tell; see {@link ClassMetrics}. */
+export function classMetrics({ counts }: Confusion, index: number): Omit<ClassMetrics, 'auc'> {
+  const all = total(counts.map(total));
   const support = total(counts[index]);
-  const predicted = counts.reduce((sum, row) => sum + row[index], 0);
+  const predicted = total(counts.map((row) => row[index]));
   const tp = counts[index][index];
   const fn = support - tp;
   const fp = predicted - tp;
@@ -96,57 +101,95 @@ export function classMetrics({ counts }: Confusion, index: number): ClassMetrics
   return {
     precision: ratio(tp, predicted),
     recall: ratio(tp, support),
+    specificity: ratio(tn, tn + fp),
     f1: ratio(2 * tp, 2 * tp + fp + fn),
     mcc: ratio(tp * tn - fp * fn, scale),
     support,
   };
 }
 
-/** All measures of a confusion matrix; `classes` are the names in the order of the class indices. */
-export function report(confusion: Confusion, classes: readonly string[]): Report {
-  const rows = classes.map((_, index) => classMetrics(confusion, index));
-  const mean = (key: keyof ClassMetrics) => ratio(total(rows.map((row) => row[key])), rows.length);
+/**
+ * All measures of a classification.
+ * @param classes the names in the order of the class indices
+ * @param scored the examples that were counted, where their probabilities are known
+ */
+export function report(confusion: Confusion, classes: readonly string[], scored: Scored | null = null): Report {
+  const rows = classes.map((_, index) => ({ ...classMetrics(confusion, index), auc: scored && rocAuc(scored, index) }));
+  const mean = (key: keyof Omit<ClassMetrics, 'auc'>) => ratio(total(rows.map((row) => row[key])), rows.length);
+  const aucs = rows.map(({ auc }) => auc).filter((auc) => auc !== null);
   return {
-    images: confusion.counts.reduce((sum, row) => sum + total(row), 0),
+    images: total(confusion.counts.map(total)),
     accuracy: accuracy(confusion),
-    macro: { precision: mean('precision'), recall: mean('recall'), f1: mean('f1'), mcc: mean('mcc') },
+    mcc: multiclassMcc(confusion),
+    macro: {
+      precision: mean('precision'),
+      recall: mean('recall'),
+      specificity: mean('specificity'),
+      f1: mean('f1'),
+      mcc: mean('mcc'),
+      auc: aucs.length === 0 ? null : total(aucs) / aucs.length,
+    },
     names: [...classes],
     classes: Object.fromEntries(classes.map((name, index) => [name, rows[index]])),
     confusion: confusion.counts.map((row) => [...row]),
+    ...(scored && { calibration: calibration(scored), logLoss: logLoss(scored) }),
   };
 }
 
-/** The most classes whose confusion matrix a terminal has room for. */
-const widestConfusion = 20;
+/** The widest confusion matrix that is printed, in characters. */
+const widestConfusion = 100;
 
 /**
- * A report as plain text: a line for each class with its measures and, up to {@link widestConfusion} classes, its row of the confusion matrix, a line of
- * macro means, a line with the accuracy.
+ * A report as plain text: a line for each class with its measures, a line of macro means; the confusion matrix, where it is not wider than
+ * {@link widestConfusion}; what is said of all classes together, accuracy first. A measure that is not known, as in the report of an older version, is a dash.
  */
 export function formatReport(result: Report): string {
   const { names } = result;
-  const columns = names.length > widestConfusion ? [] : names;
-  const measures = ['precision', 'recall', 'f1', 'mcc'] as const;
-  const header = ['class', ...measures, 'images', ...columns.map((name) => `→ ${printable(name)}`)];
-  const lines = names.map((name, index) => {
-    const row = result.classes[name];
-    const counts = columns.map((_, column) => String(result.confusion[index][column]));
-    return [printable(name), ...measures.map((key) => row[key].toFixed(3)), String(row.support), ...counts];
-  });
-  lines.push(['macro mean', ...measures.map((key) => result.macro[key].toFixed(3)), String(result.images)]);
-  const table = [header, ...lines];
-  const widths = header.map((_, column) => Math.max(...table.map((cells) => cells[column]?.length ?? 0)));
-  const text = table.map((cells) =>
-    cells
-      .map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column])))
-      .join('  ')
-      .trimEnd(),
+  const measures = ['precision', 'recall', 'specificity', 'f1', 'mcc', 'auc'] as const;
+  const row = (name: string, of: Report['macro'], images: number) => [
+    name,
+    ...measures.map((key) => of[key]?.toFixed(3) ?? '-'),
+    String(images),
+  ];
+  const table = aligned([
+    ['class', ...measures, 'images'],
+    ...names.map((name) => row(name, result.classes[name], result.classes[name].support)),
+    row('macro mean', result.macro, result.images),
+  ]);
+  const confusion = aligned([
+    ['truth \\ predicted', ...names],
+    ...names.map((name, index) => [name, ...result.confusion[index].map(String)]),
+  ]);
+  const left = `the confusion matrix of ${names.length} classes is in --json and in metrics.jsonl`;
+  const shown = confusion[0].length > widestConfusion ? [left] : confusion;
+  return [...table, '', ...shown, '', ...overall(result)].join('\n');
+}
+
+/** What is said of all classes together, a line each. */
+function overall({ images, accuracy, mcc, confusion, calibration, logLoss, intervals }: Report): string[] {
+  const right = total(confusion.map((row, index) => row[index]));
+  const lines = [`accuracy ${(100 * accuracy).toFixed(1)} % (${right} of ${images})`];
+  if (intervals) {
+    const { groups, level } = intervals;
+    const between = ({ low, high }: Interval, show: (value: number) => string) => `${show(low)} to ${show(high)}`;
+    const percent = between(intervals.accuracy, (value) => (100 * value).toFixed(1));
+    const f1 = between(intervals.macroF1, (value) => value.toFixed(3));
+    lines.push(`${100 * level} % interval by bootstrap over ${groups} groups: accuracy ${percent} %, macro F1 ${f1}`);
+  }
+  if (calibration && logLoss !== undefined)
+    lines.push(
+      `calibration error (ECE) ${calibration.ece.toFixed(3)}, log loss ${logLoss.toFixed(3)}, MCC of all classes ${mcc.toFixed(3)}`,
+    );
+  return lines;
+}
+
+/** The lines of a table whose first column begins, and whose others end, at the same place. The first row is the head. */
+function aligned(rows: readonly (readonly string[])[]): string[] {
+  const cells = rows.map((row) => row.map(printable));
+  const widths = cells[0].map((_, column) => Math.max(...cells.map((row) => row[column].length)));
+  return cells.map((row) =>
+    row.map((cell, column) => (column === 0 ? cell.padEnd(widths[0]) : cell.padStart(widths[column]))).join('  '),
   );
-  const correct = result.confusion.reduce((sum, row, index) => sum + row[index], 0);
-  if (columns.length < names.length)
-    text.push(`the confusion matrix of ${names.length} classes is in --json and in metrics.jsonl`);
-  text.push(`accuracy ${(100 * result.accuracy).toFixed(1)} % (${correct} of ${result.images})`);
-  return text.join('\n');
 }
 
 function ratio(numerator: number, denominator: number): number {

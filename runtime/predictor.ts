@@ -4,8 +4,9 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { checkExamples, toPort } from './batches.ts';
 import type { Dataset } from './data/dataset.ts';
 import { loadImageFile } from './data/images.ts';
+import { orient, orientations, oriented, type TestAugmentation } from './data/orientations.ts';
 import { Engine, type EngineOptions, inferenceSession, type SessionPort } from './engine.ts';
-import { type Evaluation, evaluate, fixedBatch, namesOf } from './evaluator.ts';
+import { averaged, type Evaluation, evaluate, fixedBatch, meanOf, namesOf } from './evaluator.ts';
 import { inputError, readBytes } from './files.ts';
 import type { Manifest, Scores } from './manifest.ts';
 import { argmax } from './metrics.ts';
@@ -123,7 +124,8 @@ export class OpenModel {
   get scores(): Scores {
     const port = this.outputs.find(({ name }) => name === this.description.scores?.output);
     const classes = port?.shape.at(-1);
-    if (port?.shape.length === 2 && typeof classes === 'number') return { output: port.name, classes };
+    if (port?.shape.length === 2 && typeof classes === 'number')
+      return { output: port.name, classes, activation: this.description.scores!.activation };
     throw this.scoreless('gives no scores by class');
   }
 
@@ -159,31 +161,65 @@ export class OpenModel {
     throw this.scoreless('does not take just one square colour image');
   }
 
-  /** How it fares on a data set; there is no loss. Null where the signal ended it. */
+  /**
+   * How it fares on a data set; there is no loss. Null where the signal ended it.
+   * @param tta whether to show it each image in several orientations, and take the mean of the probabilities; default `none`
+   * @throws DdrcError MODEL_SCORELESS, MODEL_DAMAGED, and those of {@link checkExamples}
+   */
   async evaluate(
     dataset: Dataset,
     {
       batch = 32,
+      tta = 'none',
       signal,
       onBatch,
-    }: { batch?: number; signal?: AbortSignal; onBatch?: (done: number, total: number) => void } = {},
+    }: {
+      batch?: number;
+      tta?: TestAugmentation;
+      signal?: AbortSignal;
+      /** Examples that are done, and all; each counts once for each orientation. */
+      onBatch?: (done: number, total: number) => void;
+    } = {},
   ): Promise<Evaluation | null> {
     const { engine, inputs, scores } = this;
     await checkExamples('the data', dataset, inputs, scores.classes);
     const fitting = fixedBatch(inputs[0]) ?? batch;
-    const result = await evaluate({ engine, graph, inputs, scores, loss: null, dataset, batch: fitting, signal, onBatch });
-    if (result && !result.finite) throw this.notFinite();
-    return result;
+    const views = orientations[tta];
+    const shown = views.length === 1 ? [dataset] : views.map((view) => oriented(dataset, this.image.input, view));
+    const results: Evaluation[] = [];
+    for (const dataset of shown) {
+      const before = results.length * dataset.size;
+      const result = await evaluate({
+        engine,
+        graph,
+        inputs,
+        scores,
+        loss: null,
+        dataset,
+        batch: fitting,
+        signal,
+        onBatch: (done) => onBatch?.(before + done, shown.length * dataset.size),
+      });
+      if (!result) return null;
+      if (!result.finite) throw this.notFinite();
+      results.push(result);
+    }
+    return averaged(results);
   }
 
   /**
    * Classifies image files, in their order.
+   * @param tta whether to show it each image in several orientations, and take the mean of the probabilities; default `none`
    * @param onBadImage takes an image that does not decode, which is then left out; without it, the first one ends the prediction
    * @throws DdrcError MODEL_SCORELESS, IMAGE_DAMAGED and the other errors of images
    */
   async predict(
     files: readonly string[],
-    { batch = 16, onBadImage }: { batch?: number; onBadImage?: (file: string, error: unknown) => void } = {},
+    {
+      batch = 16,
+      tta = 'none',
+      onBadImage,
+    }: { batch?: number; tta?: TestAugmentation; onBadImage?: (file: string, error: unknown) => void } = {},
   ): Promise<Prediction[]> {
     const { input, size } = this.image;
     const predictions: Prediction[] = [];
@@ -197,7 +233,7 @@ export class OpenModel {
         else if (onBadImage) onBadImage(some[i], result.reason);
         else throw result.reason;
       });
-      if (good.length > 0) predictions.push(...(await this.classify(good, input, size)));
+      if (good.length > 0) predictions.push(...(await this.classify(good, input, size, tta)));
     }
     return predictions;
   }
@@ -210,6 +246,7 @@ export class OpenModel {
     images: readonly { file: string; planes: Float32Array }[],
     input: string,
     size: number,
+    tta: TestAugmentation,
   ): Promise<Prediction[]> {
     const { classes } = this;
     const count = this.scores.classes;
@@ -220,10 +257,14 @@ export class OpenModel {
     images.forEach(({ planes }, i) => {
       data.set(planes, i * length);
     });
-    const planes: TensorData = { dtype: 'float32', shape: [rows, 3, size, size], data };
-    const feeds = { [input]: toPort(planes, this.inputs[0]) };
-    const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
-    const values = (probabilities.data as Float32Array).subarray(0, images.length * count);
+    const results: Float32Array[] = [];
+    for (const view of orientations[tta]) {
+      const planes: TensorData = { dtype: 'float32', shape: [rows, 3, size, size], data: orient(data, size, view) };
+      const feeds = { [input]: toPort(planes, this.inputs[0]) };
+      const { probabilities } = await this.engine.run(graph, feeds, ['probabilities']);
+      results.push((probabilities.data as Float32Array).subarray(0, images.length * count));
+    }
+    const values = meanOf(results);
     if (!values.every(Number.isFinite)) throw this.notFinite();
     return images.map(({ file }, i) => {
       const row = values.subarray(i * count, (i + 1) * count);

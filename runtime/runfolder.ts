@@ -28,6 +28,8 @@ export interface RunPaths {
   readonly last: string;
   /** The inference model with the best parameters. */
   readonly model: string;
+  /** What the best parameters make of each test example; only a run that has come to its end has it. */
+  readonly predictions: string;
   /** Says which process trains into the folder. */
   readonly lock: string;
 }
@@ -50,6 +52,7 @@ export function runPaths(folder: string): RunPaths {
     best: join(root, 'best.safetensors'),
     last: join(root, 'last.safetensors'),
     model: join(root, 'model.onnx'),
+    predictions: join(root, 'predictions.csv'),
     lock: join(root, 'train.lock'),
   };
 }

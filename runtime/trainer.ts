@@ -6,12 +6,13 @@ import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckp
 import type { AugmentationSettings } from './data/augment.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
 import { Engine, inferenceSession, type SessionOptions, trainingSession } from './engine.ts';
-import { type EpochFigures, evaluate, figuresOf, type TestFigures, testFiguresOf } from './evaluator.ts';
+import { type EpochFigures, evaluate, figuresOf, namesOf, type TestFigures, testFiguresOf } from './evaluator.ts';
 import { appendLine, readLines, writeLines } from './files.ts';
 import { type ExpectedState, packState, type Weights } from './flat-state.ts';
 import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
 import { ortTraining } from './ort-training.ts';
+import { predictionsOf, writePredictions } from './predictions.ts';
 import { requireBlock } from './providers.ts';
 import type { RunPaths } from './runfolder.ts';
 import type { Schedule } from './schedule.ts';
@@ -120,7 +121,8 @@ interface Sums {
  * part i of N of a batch, from (seed, step·N + i). So a training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes
  * as one that was never stopped. In each epoch, the examples that do not fill a batch are left out.
  *
- * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors.
+ * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors. After the test:
+ * predictions.csv, metrics.jsonl.
  *
  * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of {@link partOf}, {@link checkLoop}, checkpoints,
  * files, data sets and the engine
@@ -235,7 +237,11 @@ class Training {
     await this.engine.load(engineState(manifest, loadWeights(paths.best, this.expected)));
     const evaluation = await this.evaluate(test, 'test');
     if (!evaluation) return this.stop();
-    const figures = testFiguresOf(evaluation, manifest.classes ?? test.classes);
+    const { scored, confusion, finite } = evaluation;
+    if (!finite) throw this.notFinite('the scores of test examples are no numbers');
+    const classes = manifest.classes ?? test.classes;
+    const figures = testFiguresOf(evaluation, classes, test.groups);
+    if (scored) writePredictions(paths.predictions, predictionsOf(scored, test, namesOf(classes, confusion!.classes)));
     appendLine(paths.metrics, { test: figures });
     return { ...result, test: figures };
   }
@@ -299,9 +305,10 @@ class Training {
     this.sums = { loss: 0, images: 0, correct: 0, ...(sums as Partial<Sums>) };
   }
 
-  /** Drops the lines of epochs that will be done again, and the test's. */
+  /** Drops the lines of epochs that will be done again, and what the test left. */
   private cutMetrics(): void {
-    const { metrics } = this.request.paths;
+    const { metrics, predictions } = this.request.paths;
+    rmSync(predictions, { force: true });
     const lines = existsSync(metrics) ? (readLines(metrics) as Partial<EpochLine>[]) : [];
     writeLines(
       metrics,

@@ -6,7 +6,7 @@ export interface CsvRow {
   readonly cells: readonly string[];
 }
 
-/** A CSV file: its header in lower case without surrounding blanks, and its rows. */
+/** A CSV file: its header, in lower case without surrounding blanks unless it is asked for as it is, and its rows. */
 export interface CsvTable {
   readonly header: readonly string[];
   readonly rows: readonly CsvRow[];
@@ -17,11 +17,12 @@ export interface CsvTable {
  * Blank lines are skipped. Cells outside quotes lose surrounding blanks.
  *
  * @param where names the file in errors
+ * @param headerAsIs whether to keep the header's letters and the blanks within its quotes
  * @throws DATA_CSV for an unclosed quote, text after a closing quote, a row whose number of cells is not the header's, a repeated column
  */
-export function parseCsv(text: string, where: string): CsvTable {
+export function parseCsv(text: string, where: string, headerAsIs = false): CsvTable {
   const rows = splitRows(text, where);
-  const header = (rows[0]?.cells ?? []).map((name) => name.trim().toLowerCase());
+  const header = (rows[0]?.cells ?? []).map((name) => (headerAsIs ? name : name.trim().toLowerCase()));
   const repeated = header.find((name, i) => name !== '' && header.indexOf(name) !== i);
   if (repeated !== undefined) throw csvError(`the column "${repeated}" is there twice`, where, rows[0].line);
   for (const { cells, line } of rows) {
@@ -34,6 +35,17 @@ export function parseCsv(text: string, where: string): CsvTable {
     );
   }
   return { header, rows: rows.slice(1) };
+}
+
+/** CSV text that {@link parseCsv} reads as these rows; lines end in LF, and a cell is quoted where it has to be. */
+export function formatCsv(rows: readonly (readonly string[])[]): string {
+  return rows.map((cells) => `${cells.map((cell) => quoted(cell, cells.length === 1)).join(',')}\n`).join('');
+}
+
+function quoted(cell: string, alone: boolean): string {
+  // An empty line is no row, the reader trims blanks, and a byte order mark at the beginning is none of the text.
+  const plain = cell === '' ? !alone : !/[",\r\n\ufeff]|^\s|\s$/.test(cell);
+  return plain ? cell : `"${cell.replaceAll('"', '""')}"`;
 }
 
 /**

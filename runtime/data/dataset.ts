@@ -4,6 +4,7 @@ import { readSafetensors } from '../safetensors-file.ts';
 import type { TensorData } from '../tensor.ts';
 import { type AugmentationSettings, drawAugmentation } from './augment.ts';
 import type { LoadedImages } from './images.ts';
+import { pathWithin } from './listing.ts';
 import { createWarp, toPlanes } from './warp.ts';
 
 /** How to vary the examples of a batch: what is drawn depends on seed, epoch and example only, not on the batch that it is in. */
@@ -21,6 +22,10 @@ export interface Dataset {
   readonly classes: readonly string[] | null;
   /** The label of each example, or null where an example has no single class. */
   readonly labels: Int32Array | null;
+  /** What each example is called: its path within the data, with `/`. Absent: its index. */
+  readonly paths?: readonly string[];
+  /** What each example shares with others (a patient, a slide, an original), null where that is not known. Absent: known of none. */
+  readonly groups?: readonly (string | null)[];
   /** The model's inputs for these examples, by name; the leading axis is the example. Augmentation concerns images only. */
   batch(indices: readonly number[], augmentation?: BatchAugmentation): Promise<Record<string, TensorData>>;
 }
@@ -54,6 +59,8 @@ export function imageDataset(
     items: kept,
     classes: listing.classes,
     labels,
+    paths: kept.map((item) => pathWithin(listing, listing.items[item])),
+    groups: kept.map((item) => listing.items[item].group),
     async batch(indices, augmentation) {
       const data = new Float32Array(indices.length * length);
       const all = indices.map((index) => images.pixels(kept[index]));
@@ -130,11 +137,13 @@ export function openArrays(path: string, inputNames: readonly string[], labelNam
 
 /** A part of a data set. An example is varied as it would be in the whole. */
 export function subset(dataset: Dataset, indices: readonly number[]): Dataset {
-  const { labels } = dataset;
+  const { labels, paths, groups } = dataset;
   return {
     size: indices.length,
     classes: dataset.classes,
     labels: labels && Int32Array.from(indices, (index) => labels[index]),
+    paths: indices.map((index) => paths?.[index] ?? String(index)),
+    groups: groups && indices.map((index) => groups[index]),
     batch: (some, augmentation) =>
       dataset.batch(
         some.map((i) => indices[i]),

@@ -1,3 +1,4 @@
+import { dirname, relative } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
 
 /** One image of a data set. */
@@ -23,6 +24,11 @@ export interface Listing {
   readonly splits: readonly string[];
   /** What a user should know: files that were not counted, images without a group. A sentence each. */
   readonly notes: readonly string[];
+}
+
+/** The path of an image within the data, with `/`: from the folder that holds them, or from that of the CSV. */
+export function pathWithin({ root }: Listing, { path }: ListingItem): string {
+  return relative(/\.(csv|txt)$/i.test(root) ? dirname(root) : root, path).replaceAll('\\', '/');
 }
 
 /** Settings of {@link import('./layout.ts').readListing}. */

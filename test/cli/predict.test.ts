@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { loadImageFile } from '../../runtime/data/images.ts';
+import { orient, orientations } from '../../runtime/data/orientations.ts';
 import type { Prediction } from '../../runtime/predictor.ts';
 import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
@@ -16,6 +17,7 @@ const calls = {
   json: ['built', join('data', 'red', '001.png'), join('data', 'blue'), '--json'],
   pairs: ['pairs', 'data', '--json'],
   whole: ['built', 'data', '--json'],
+  turned: ['pairs', 'data', '--tta', 'turns', '--json'],
   table: ['built', 'data'],
   skipping: ['built', 'damaged', '--on-bad-image', 'skip', '--json'],
   none: ['built', cut, '--on-bad-image', 'skip', '--json'],
@@ -78,6 +80,22 @@ describe('ddrc predict', () => {
     expect(found.map(({ file }) => file)).toEqual(expected.map(({ file }) => file));
     for (const [i, { probabilities }] of found.entries())
       for (const [name, value] of Object.entries(probabilities)) expect(value).toBeCloseTo(expected[i].probabilities[name], 5);
+  });
+
+  it('takes the mean over the orientations of each image', async () => {
+    const session = await InferenceSession.create(at('built', 'model.onnx'));
+    const [turned, whole]: Prediction[][] = [outcomes.turned, outcomes.whole].map(({ stdout }) => JSON.parse(stdout));
+    expect(turned).toHaveLength(6);
+    for (const [i, { file, probabilities }] of turned.entries()) {
+      const planes = await loadImageFile(at(file), 32);
+      let sum = 0;
+      for (const view of orientations.turns) {
+        const image = new Tensor('float32', orient(planes, 32, view), [1, 3, 32, 32]);
+        sum += ((await session.run({ image })).probabilities.data as Float32Array)[0];
+      }
+      expect(probabilities.blue).toBeCloseTo(sum / 8, 5);
+      expect(probabilities.blue).not.toBe(whole[i].probabilities.blue);
+    }
   });
 
   it('prints a table', () => {

@@ -24,6 +24,7 @@ function remains(run: string) {
     last: bytes('last.safetensors'),
     best: bytes('best.safetensors'),
     model: bytes('model.onnx'),
+    predictions: bytes('predictions.csv'),
   };
 }
 

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { random } from '../../numeric/random.ts';
 import { readArtifacts } from '../../runtime/build-folder.ts';
 import type { Dataset } from '../../runtime/data/dataset.ts';
 import { testFiguresOf } from '../../runtime/evaluator.ts';
@@ -66,6 +67,22 @@ const expected = (...rgb: number[]) => {
   const total = powers.reduce((a, b) => a + b);
   return powers.map((power) => power / total);
 };
+
+/** Images of one colour, a value for each channel, with their labels. */
+function channels(values: readonly (readonly number[])[], labels: Int32Array): Dataset {
+  return {
+    size: values.length,
+    classes: null,
+    labels,
+    batch: async (indices) => ({
+      image: {
+        dtype: 'float32',
+        shape: [indices.length, 3, 4, 4],
+        data: Float32Array.from(indices.flatMap((n) => values[n].flatMap((value) => Array<number>(16).fill(value)))),
+      },
+    }),
+  };
+}
 
 describe('openModel', () => {
   const images: string[] = [];
@@ -146,6 +163,108 @@ describe('openModel', () => {
       classes: { red: { precision: 1 / 2, recall: 1 / 2, support: 2 } },
     });
     expect(figures).not.toHaveProperty('loss');
+  });
+
+  it('carries the probabilities of each example', async () => {
+    const values = [
+      [0.1, 0.9, 0.4],
+      [0.8, 0.2, 0.8],
+    ];
+    for (const activation of ['softmax', 'sigmoid'] as const) {
+      const scores = JSON.stringify({ output: 'logits', activation });
+      const path = write(`${activation}.onnx`, tinyModel({ ...colours, metadata: { ...metadata, 'ddrc.scores': scores } }));
+      const model = await openModel(path, { threads: 1 });
+      const evaluation = await model.evaluate(channels(values, Int32Array.of(2, 0)), { batch: 1 });
+      await model.close();
+      const { labels, predicted, probabilities } = evaluation!.scored!;
+      expect([[...labels], [...predicted]]).toEqual([
+        [2, 0],
+        [1, 0],
+      ]);
+      values.forEach((row, n) => {
+        const powers = row.map(Math.exp);
+        const total = powers.reduce((a, b) => a + b);
+        row.forEach((value, k) => {
+          const expected = activation === 'softmax' ? powers[k] / total : 1 / (1 + Math.exp(-value));
+          expect(probabilities[3 * n + k]).toBeCloseTo(expected, 6);
+        });
+      });
+    }
+  });
+
+  it.each(['model.onnx', 'bytes.onnx'])(
+    'gives the very same numbers for images that look alike from everywhere (%s)',
+    async (name) => {
+      const model = await openModel(join(folder, name), { threads: 1 });
+      const plain = await model.predict(images);
+      const dataset = channels([[0.1, 0.9, 0.4]], Int32Array.of(1));
+      const evaluation = await model.evaluate(dataset);
+      for (const tta of ['none', 'flips', 'turns'] as const) {
+        expect(await model.predict(images, { tta, batch: 2 })).toEqual(plain);
+        expect(await model.evaluate(dataset, { tta })).toEqual(evaluation);
+      }
+      await model.close();
+    },
+  );
+
+  it('takes the mean of the probabilities over mirror images and turns', async () => {
+    // Each value of the image is the score of a class of its own.
+    const classes = Array.from({ length: 48 }, (_, k) => `c${k}`);
+    const pixels: TinyModel = {
+      ...colours,
+      nodes: [
+        ['Flatten', ['image'], ['logits'], { axis: 1 }],
+        ['Softmax', ['logits'], ['probabilities'], { axis: 1 }],
+      ],
+      outputs: [
+        ['logits', 'float32', ['N', 48]],
+        ['probabilities', 'float32', ['N', 48]],
+      ],
+      metadata: { ...metadata, 'ddrc.classes': JSON.stringify(classes) },
+    };
+    const file = write('pixels.onnx', tinyModel(pixels));
+    const next = random('pixels');
+    const bytes = Uint8Array.from({ length: 48 }, () => 256 * next());
+    const picture = write(
+      'pixels.png',
+      await sharp(bytes, { raw: { width: 4, height: 4, channels: 3 } })
+        .png()
+        .toBuffer(),
+    );
+    const planes = Array.from({ length: 48 }, (_, i) => bytes[(i % 16) * 3 + Math.floor(i / 16)] / 255);
+    const total = planes.reduce((sum, value) => sum + Math.exp(value), 0);
+    const at = (c: number, y: number, x: number) => Math.exp(planes[16 * c + 4 * y + x]) / total;
+    const mean = (values: number[]) => values.reduce((a, b) => a + b) / values.length;
+    const flips = (c: number, y: number, x: number) => [at(c, y, x), at(c, y, 3 - x), at(c, 3 - y, x), at(c, 3 - y, 3 - x)];
+    const expected = {
+      none: at,
+      flips: (c: number, y: number, x: number) => mean(flips(c, y, x)),
+      turns: (c: number, y: number, x: number) => mean([...flips(c, y, x), ...flips(c, x, y)]),
+    };
+    const dataset: Dataset = {
+      size: 1,
+      classes: null,
+      labels: Int32Array.of(47),
+      batch: async () => ({ image: { dtype: 'float32', shape: [1, 3, 4, 4], data: Float32Array.from(planes) } }),
+    };
+    const model = await openModel(file, { threads: 1 });
+    for (const tta of ['none', 'flips', 'turns'] as const) {
+      const done: [number, number][] = [];
+      const [{ class: predicted, probabilities }] = await model.predict([picture], { tta });
+      const evaluation = await model.evaluate(dataset, { tta, onBatch: (...count) => done.push(count) });
+      const views = { none: 1, flips: 4, turns: 8 }[tta];
+      expect(done).toEqual(Array.from({ length: views }, (_, i) => [i + 1, views]));
+      for (let k = 0; k < 48; k++) {
+        const value = expected[tta](Math.floor(k / 16), Math.floor(k / 4) % 4, k % 4);
+        expect(probabilities[`c${k}`]).toBeCloseTo(value, 6);
+        expect(evaluation!.scored!.probabilities[k]).toBeCloseTo(value, 6);
+      }
+      const { scored, confusion } = evaluation!;
+      expect(predicted).toBe(`c${scored!.predicted[0]}`);
+      expect(scored!.probabilities[scored!.predicted[0]]).toBe(Math.max(...scored!.probabilities));
+      expect(confusion!.counts[47][scored!.predicted[0]]).toBe(1);
+    }
+    await model.close();
   });
 
   it('refuses a model whose scores are no numbers', async () => {

@@ -1,11 +1,12 @@
-import { cpSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadCheckpoint } from '../../runtime/checkpoint.ts';
 import type { Dataset } from '../../runtime/data/dataset.ts';
-import { readLines } from '../../runtime/files.ts';
+import { readLines, writeFileAtomic } from '../../runtime/files.ts';
 import { expectedState } from '../../runtime/manifest.ts';
+import { readPredictions } from '../../runtime/predictions.ts';
 import { type RunPaths, runPaths } from '../../runtime/runfolder.ts';
 import { createSchedule, parseSchedule } from '../../runtime/schedule.ts';
 import { type TrainRequest, train } from '../../runtime/trainer.ts';
@@ -50,6 +51,7 @@ function remains(paths: RunPaths) {
     last: readFileSync(paths.last).toString('base64'),
     best: readFileSync(paths.best).toString('base64'),
     lines: lines.map(({ seconds, ...line }) => line),
+    predictions: existsSync(paths.predictions) ? readFileSync(paths.predictions, 'utf8') : null,
   };
 }
 
@@ -94,6 +96,56 @@ describe('train', () => {
     expect(last.test).toMatchObject({ images: 31, accuracy: valAccuracy, macro: {}, classes: { low: { support: 11 } } });
     expect(last.test.loss).toBeCloseTo(valLoss, 5);
     expect(result.test).toEqual(last.test);
+  });
+
+  it('keeps what the best weights make of each test example', async () => {
+    const { classes, paths, groups, labels, predicted, probabilities } = readPredictions(whole.predictions);
+    expect(classes).toEqual(manifest.classes);
+    expect(paths).toEqual(Array.from({ length: 31 }, (_, i) => String(i)));
+    expect(groups.every((group) => group === null)).toBe(true);
+    expect(labels).toEqual(data.test.labels);
+    const { bestEpoch } = loadCheckpoint(whole.last, expectedState(manifest)).progress;
+    const { parameters } = reference(data.train, data.val, { epochs, batch: 8, schedule, seed: 7 })[bestEpoch! - 1];
+    for (let n = 0; n < 31; n++) {
+      const x = data.test.x.subarray(4 * n, 4 * n + 4);
+      const logits = [0, 1, 2].map((k) => x.reduce((sum, value, i) => sum + value * parameters[3 * i + k], parameters[12 + k]));
+      const total = logits.reduce((sum, logit) => sum + Math.exp(logit), 0);
+      logits.forEach((logit, k) => {
+        // float32 graphs, and parameters that agree to five digits.
+        expect(probabilities[3 * n + k]).toBeCloseTo(Math.exp(logit) / total, 5);
+      });
+      expect(logits[predicted[n]]).toBe(Math.max(...logits));
+    }
+    const { test } = (readLines(whole.metrics) as { test: { confusion: number[][]; loss: number; logLoss: number } }[]).at(-1)!;
+    for (const truth of [0, 1, 2])
+      for (const guess of [0, 1, 2])
+        expect([...labels.keys()].filter((n) => labels[n] === truth && predicted[n] === guess)).toHaveLength(
+          test.confusion[truth][guess],
+        );
+    // The loss of the graph is the same measure, in float32.
+    expect(test.logLoss).toBeCloseTo(test.loss, 5);
+  });
+
+  it('measures intervals over the groups of the test data, and keeps paths and groups', async () => {
+    const paths = newRun();
+    const groups = Array.from({ length: 31 }, (_, n) => (n < 30 ? `g${n % 5}` : null));
+    const names = groups.map((_, n) => `TEST/${n}.png`);
+    const result = await train(request(paths, { data: { ...data, test: { ...data.test, groups, paths: names } } }));
+    expect(readPredictions(paths.predictions)).toMatchObject({ groups, paths: names });
+    expect(result.test!.intervals).toMatchObject({ groups: 6, accuracy: { estimate: result.test!.accuracy } });
+    expect((readLines(whole.metrics).at(-1) as { test: object }).test).not.toHaveProperty('intervals');
+  });
+
+  it('drops the predictions of a test that is done again', async () => {
+    const paths = newRun();
+    const controller = new AbortController();
+    const onUpdate = ({ phase }: { phase: string }) => phase === 'test' && controller.abort();
+    await train(request(paths, { signal: controller.signal, onUpdate }));
+    expect(existsSync(paths.predictions)).toBe(false);
+    // As a process leaves it that is killed between the predictions and the line of metrics.
+    writeFileAtomic(paths.predictions, 'path');
+    await train(request(paths, { resume: true }));
+    expect(remains(paths)).toEqual(remains(whole));
   });
 
   it('leaves the same bytes for the same seed and others for another', async () => {

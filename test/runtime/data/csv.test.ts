@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { csvColumns, parseCsv } from '../../../runtime/data/csv.ts';
+import { csvColumns, formatCsv, parseCsv } from '../../../runtime/data/csv.ts';
 import { errorOf } from './files.ts';
 
 describe('parseCsv', () => {
@@ -20,6 +20,10 @@ describe('parseCsv', () => {
     expect(parseCsv('', 'x.csv')).toEqual({ header: [], rows: [] });
   });
 
+  it('keeps the header as it is where that is asked for', () => {
+    expect(parseCsv('Path," p:A ",p:a\n', 'x.csv', true).header).toEqual(['Path', ' p:A ', 'p:a']);
+  });
+
   it.each([
     ['path,label\na,"b\n', 'x.csv:2', 'never closed'],
     ['path,label\n"a"b,c\n', 'x.csv:2', 'after a closing quote'],
@@ -30,6 +34,24 @@ describe('parseCsv', () => {
     const error = await errorOf(() => parseCsv(text, 'x.csv'));
     expect(error).toMatchObject({ code: 'DATA_CSV', where });
     expect(error.message).toContain(sentence);
+  });
+});
+
+describe('formatCsv', () => {
+  it('writes what parseCsv reads, quotes only where they are needed', () => {
+    const rows = [
+      ['name', 'note'],
+      ['a,b', 'say "hi"'],
+      [' blanks ', 'two\r\nlines'],
+      ['', ''],
+      ['plain text', '\ufeffmark'],
+    ];
+    const text = formatCsv(rows);
+    expect(text).toBe('name,note\n"a,b","say ""hi"""\n" blanks ","two\r\nlines"\n,\nplain text,"\ufeffmark"\n');
+    const { header, rows: read } = parseCsv(text, 'x.csv', true);
+    expect([header, ...read.map(({ cells }) => cells)]).toEqual(rows);
+    // One empty cell alone would be a blank line.
+    expect(parseCsv(formatCsv([['one'], ['']]), 'x.csv').rows).toEqual([{ line: 2, cells: [''] }]);
   });
 });
 

@@ -59,6 +59,9 @@ describe.each([undefined, 0])('imageDataset (memory limit %s)', (memoryLimit) =>
     const part = subset(imageDataset(loaded, [0, 2, 3]), [2, 0]);
     expect((await part.batch([0], augmentation)).image.data as Float32Array).toEqual(expected);
     expect(part).toMatchObject({ size: 2, labels: Int32Array.from([1, 0]) });
+    expect(imageDataset(loaded, [0, 2, 3]).paths).toEqual(['a/1.png', 'b/0.png', 'b/3.png']);
+    expect(part.paths).toEqual(['b/3.png', 'a/1.png']);
+    expect(subset({ ...part, groups: ['p1', null] }, [1, 0]).groups).toEqual([null, 'p1']);
   });
 });
 
@@ -78,6 +81,7 @@ describe('openArrays', () => {
       ['signal', 'label', 'flag'],
     );
     expect(dataset).toMatchObject({ size: 3, classes: null, labels: Int32Array.from([2, 0, 1]) });
+    expect(subset(dataset, [2, 0]).paths).toEqual(['2', '0']);
     expect(await dataset.batch([2, 0, 2])).toEqual({
       signal: { dtype: 'float32', shape: [3, 2, 2], data: Float32Array.from([8, 9, 10, 11, 0, 1, 2, 3, 8, 9, 10, 11]) },
       label: { dtype: 'int64', shape: [3], data: BigInt64Array.from([1n, 2n, 1n]) },
