@@ -36,6 +36,12 @@ export function parseCsv(text: string, where: string): CsvTable {
   return { header, rows: rows.slice(1) };
 }
 
+/** CSV text that {@link parseCsv} reads back: a header and rows, quoted where need be. */
+export function formatCsv(rows: readonly (readonly string[])[]): string {
+  const cell = (text: string) => (/^\s|\s$|[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text);
+  return rows.map((row) => `${row.map(cell).join(',')}\n`).join('');
+}
+
 /**
  * The positions of columns by name; -1 where an optional one is absent.
  *
