@@ -6,7 +6,7 @@ import { type BySplitAndClass, countsBy } from './counts.ts';
 import { formatCsv } from './csv.ts';
 import { type Division, divide, divideByFold, divideIntoFolds, type FoldDivision } from './division.ts';
 import { hashFiles } from './examine.ts';
-import type { Listing } from './listing.ts';
+import { type Listing, splitRole } from './listing.ts';
 
 /** A division, or folds each of which is a division: then `val` is a fraction of the folds that are not the test. */
 export type Preparation = Division | (FoldDivision & Pick<Division, 'val'>);
@@ -105,16 +105,15 @@ function foldTables(listing: Listing, division: FoldDivision & Pick<Division, 'v
 
 function countsOf({ items, classes }: Listing, { cells }: Table): Counts {
   const labels = items.map(({ label }) => classes[label]);
-  const images = countsBy(cells, labels, [...items.keys()], classes);
-  return {
-    images,
-    groups: countsBy(
-      cells,
-      labels,
-      items.map(({ group }) => group),
-      classes,
-    ),
-  };
+  const count = (names: readonly unknown[]) => inOrder(countsBy(cells, labels, names, classes));
+  return { images: count([...items.keys()]), groups: count(items.map(({ group }) => group)) };
+}
+
+/** Train, validation, test and others, or folds, in the order in which they are read. */
+function inOrder(counts: BySplitAndClass): BySplitAndClass {
+  const roles = ['train', 'val', 'test', null];
+  const place = ([name]: readonly [string, unknown]) => roles.indexOf(splitRole(name));
+  return Object.fromEntries(Object.entries(counts).sort((a, b) => place(a) - place(b)));
 }
 
 function tableText(
