@@ -38,12 +38,13 @@ async function inspectData(path: string, { sheet, json }: InspectFlags): Promise
   });
   try {
     const listing = readListing(path);
+    // What cannot be written should not be found out at the end.
+    if (sheet !== undefined) makeFolder(dirname(sheet));
     const found = await inspect(listing, (what, done, total) => display.count(what, done, total));
     if (sheet !== undefined && format !== null) {
       const { bytes, notes } = await contactSheet(listing, format, (done, total) =>
         display.count('drawing the contact sheet', done, total),
       );
-      makeFolder(dirname(sheet));
       writeFileAtomic(sheet, bytes);
       for (const note of notes) display.print(note);
     }

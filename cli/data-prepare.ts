@@ -107,7 +107,7 @@ function preparedText({ images, files, classes }: Prepared, out: string): string
       split,
       ...classes.map((label) => grouped(images[split][label])),
       grouped(sum(images[split])),
-      grouped(sum(groups[split])),
+      grouped(groups[split]),
     ]);
     const head = [name === 'manifest.csv' && Object.keys(files).length > 1 ? 'fold' : 'split', ...classes, 'images', 'groups'];
     return `${name}\n${textTable(

@@ -11,9 +11,11 @@ export interface CnmcName {
   readonly className: 'all' | 'hem';
 }
 
-/** Whether a file's name begins as those of C-NMC 2019 do. */
+const pattern = /^UID_(H?\d+)_(\d+)_(\d+)_(all|hem)\.\w+$/i;
+
+/** Whether a file is named as those of C-NMC 2019 are. */
 export function isCnmcName(path: string): boolean {
-  return /^UID_/i.test(basename(path));
+  return pattern.test(basename(path));
 }
 
 /**
@@ -24,7 +26,7 @@ export function isCnmcName(path: string): boolean {
  */
 export function parseCnmcName(path: string): CnmcName {
   const name = basename(path);
-  const match = /^UID_(H?\d+)_(\d+)_(\d+)_(all|hem)\.\w+$/i.exec(name);
+  const match = pattern.exec(name);
   if (match === null) {
     const message = `"${name}" is no name of a C-NMC image, which other files here have`;
     throw nameError(

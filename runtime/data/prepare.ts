@@ -13,7 +13,7 @@ export type Preparation = Division | (FoldDivision & Pick<Division, 'val'>);
 
 interface Counts {
   readonly images: BySplitAndClass;
-  readonly groups: BySplitAndClass;
+  readonly groups: Readonly<Record<string, number>>;
 }
 
 /** What {@link prepare} has written, as `prepared.json` has it. */
@@ -26,7 +26,7 @@ export interface Prepared {
   readonly classes: readonly string[];
   /** How many images are in the manifest. */
   readonly images: number;
-  /** Of each CSV the images, and the groups that are known, by split (or fold) and class. */
+  /** Of each CSV the images by split (or fold) and class, and the number of known groups by split. */
   readonly files: Readonly<Record<string, Counts>>;
   /** What a user should know, a sentence each. */
   readonly notes: readonly string[];
@@ -105,8 +105,10 @@ function foldTables(listing: Listing, division: FoldDivision & Pick<Division, 'v
 
 function countsOf({ items, classes }: Listing, { cells }: Table): Counts {
   const labels = items.map(({ label }) => classes[label]);
-  const count = (names: readonly unknown[]) => inOrder(countsBy(cells, labels, names, classes));
-  return { images: count([...items.keys()]), groups: count(items.map(({ group }) => group)) };
+  const images = inOrder(countsBy(cells, labels, [...items.keys()], classes));
+  const groupsOf = (split: string) =>
+    new Set(items.flatMap(({ group }, i) => (cells[i] === split && group !== null ? [group] : [])));
+  return { images, groups: Object.fromEntries(Object.keys(images).map((split) => [split, groupsOf(split).size])) };
 }
 
 /** Train, validation, test and others, or folds, in the order in which they are read. */

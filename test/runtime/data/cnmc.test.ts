@@ -120,8 +120,8 @@ describe.skipIf(!existsSync(list))('the real list of C-NMC (skipped where ../sha
     const of = (label: number) => items.filter((item) => item.label === label);
     expect([of(0).length, of(1).length]).toEqual([7272, 3389]);
     expect([0, 1].map((label) => new Set(of(label).map(({ group }) => group)).size)).toEqual([47, 26]);
-    expect(of(0).filter(({ group }) => group.startsWith('H'))).toEqual([]);
-    expect(of(1).filter(({ group }) => !group.startsWith('H'))).toEqual([]);
+    expect(of(0).filter(({ group }) => group!.startsWith('H'))).toEqual([]);
+    expect(of(1).filter(({ group }) => !group!.startsWith('H'))).toEqual([]);
   });
 
   it('is divided by subject: none of the 73 in two splits, classes in proportion', () => {

@@ -65,7 +65,7 @@ describe('prepare', () => {
       classes: ['x', 'y'],
       images: 24,
       files: {
-        'manifest.csv': { images: each(4), groups: each(2) },
+        'manifest.csv': { images: each(4), groups: { train: 4, val: 4, test: 4 } },
       },
       notes: [],
     });
