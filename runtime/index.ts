@@ -23,10 +23,22 @@ export {
   subset,
 } from './data/dataset.ts';
 export { decodeFile, decodeImage } from './data/decode.ts';
+export {
+  type Divided,
+  type Division,
+  divide,
+  divideByFold,
+  divideIntoFolds,
+  type FoldDivision,
+  type Folds,
+  withoutRelatives,
+} from './data/division.ts';
 export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, loadImages } from './data/images.ts';
+export { type Inspection, inspect } from './data/inspect.ts';
 export { listImages, readListing } from './data/layout.ts';
 export { itemsOfSplit, type Listing, type ListingItem, type ListingOptions } from './data/listing.ts';
 export type { TestAugmentation } from './data/orientations.ts';
+export { type Preparation, type Prepared, prepare } from './data/prepare.ts';
 export { chooseParts, defaultFraction, type Parts, parseSplit, type SplitOptions } from './data/split.ts';
 export { type DrawnSmears, type DrawnSmearsOptions, drawnClasses, drawnSmears } from './data/synthetic.ts';
 export {

@@ -11,6 +11,13 @@ export function isBmp(bytes: Uint8Array): boolean {
   return compression === 0 || (compression === 3 && ordinaryMasks);
 }
 
+/** Size and mode of a Windows bitmap for which {@link isBmp} holds. */
+export function bmpKind(bytes: Uint8Array): { width: number; height: number; mode: string } {
+  const view = viewOf(bytes);
+  const mode = `BMP ${view.getUint16(28, true)} bit`;
+  return { width: view.getInt32(18, true), height: Math.abs(view.getInt32(22, true)), mode };
+}
+
 /**
  * Decodes a Windows bitmap for which {@link isBmp} holds (8 bits with a palette, 24 or 32 bits; sharp reads none)
  * to pixels uint8 [height,width,3], red, green, blue. The fourth byte of 32 bits is not used.

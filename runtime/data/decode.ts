@@ -2,7 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import sharp, { type Sharp } from 'sharp';
 import { DdrcError, type ErrorCode } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
-import { decodeBmp, isBmp } from './bmp.ts';
+import { bmpKind, decodeBmp, isBmp } from './bmp.ts';
 import { resizeBilinear } from './resize.ts';
 import { largestSide, smallestSide } from './sides.ts';
 
@@ -27,24 +27,31 @@ const signatures: readonly (readonly [format: string, bytes: readonly number[], 
  * Reads an image file as pixels uint8 [size,size,3], red, green, blue: the whole picture, resized to a square without keeping its proportions.
  * See {@link decodeImage}.
  *
- * @throws DATA_MISSING, DATA_UNREADABLE and those of {@link decodeImage}
+ * @throws those of {@link readImage} and {@link decodeImage}
  */
 export async function decodeFile(path: string, size: number): Promise<Uint8Array> {
-  let bytes: Uint8Array;
+  return decodeImage(await readImage(path), size, path);
+}
+
+/**
+ * The bytes of an image file.
+ *
+ * @throws DATA_MISSING, DATA_UNREADABLE, IMAGE_FORMAT for what is no ordinary file
+ */
+export async function readImage(path: string): Promise<Uint8Array> {
   try {
     const kind = await stat(path);
     // A pipe or a device would be waited for.
     if (!kind.isFile() && !kind.isDirectory()) {
       throw imageError('IMAGE_FORMAT', 'it is no ordinary file, so no image', path, 'give image files, or a folder of them');
     }
-    bytes = await readFile(path);
+    return await readFile(path);
   } catch (cause) {
     const code = systemCode(cause);
     if (code === '') throw cause;
     if (code === 'ENOENT') throw imageError('DATA_MISSING', 'the image file does not exist', path, 'check the path', cause);
     throw imageError('DATA_UNREADABLE', `the image file cannot be read (${code})`, path, undefined, cause);
   }
-  return decodeImage(bytes, size, path);
 }
 
 /**
@@ -81,6 +88,24 @@ export async function decodeImage(bytes: Uint8Array, size: number, where: string
   }
 }
 
+/** What an image is before it is decoded. */
+export interface ImageKind {
+  /** Width and height in pixels, an EXIF orientation applied. */
+  readonly width: number;
+  readonly height: number;
+  /** Format and mode: `JPEG RGB`, `PNG grey with alpha`, `TIFF RGB 16 bit`, `BMP 24 bit`. */
+  readonly mode: string;
+}
+
+/** Size and mode of the bytes of an image, for which {@link decodeImage} has succeeded. */
+export async function imageKind(bytes: Uint8Array): Promise<ImageKind> {
+  if (isBmp(bytes)) return bmpKind(bytes);
+  const { autoOrient, space, hasAlpha, depth } = await sharp(bytes, { limitInputPixels: false }).metadata();
+  const colours: Record<string, string> = { srgb: 'RGB', rgb16: 'RGB', 'b-w': 'grey', grey16: 'grey', cmyk: 'CMYK' };
+  const mode = `${formatOf(bytes)} ${colours[space] ?? space}${hasAlpha ? ' with alpha' : ''}${depth === 'uchar' ? '' : depth === 'ushort' ? ' 16 bit' : ` ${depth}`}`;
+  return { width: autoOrient.width, height: autoOrient.height, mode };
+}
+
 async function openPicture(bytes: Uint8Array, where: string): Promise<Sharp> {
   const picture = sharp(bytes, { failOn: 'error', limitInputPixels: false });
   const { autoOrient } = await picture.metadata();
@@ -104,6 +129,7 @@ function checkSides(width: number, height: number, where: string): void {
   }
 }
 
+/** The format that an image's first bytes tell; null for a bitmap (see {@link isBmp}) and for what is no image. */
 function formatOf(bytes: Uint8Array): string | null {
   return signatures.find(([, signature, at]) => signature.every((byte, i) => bytes[at + i] === byte))?.[0] ?? null;
 }

@@ -2,8 +2,9 @@ import { type Dirent, existsSync, readdirSync, realpathSync, type Stats, statSyn
 import { basename, join, resolve } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
+import { isCnmcName, parseCnmcName } from './cnmc.ts';
 import { type Candidate, isSplitName, type Listing, type ListingOptions, makeListing, splitRole } from './listing.ts';
-import { readGroups, readTable } from './table.ts';
+import { type Origin, readOrigins, readTable } from './table.ts';
 
 /** Extensions (lower case, without the dot) of the files that count as images in a folder. */
 export const imageExtensions = ['jpg', 'jpeg', 'jpe', 'jfif', 'png', 'webp', 'gif', 'bmp', 'tif', 'tiff', 'avif'] as const;
@@ -15,11 +16,11 @@ const ignored = new Set(['__macosx', 'thumbs.db', 'desktop.ini']);
 
 /**
  * Lists the images of a data set: Kaggle's layout (`TRAIN/`, `TEST/`, `TEST_SIMPLE/` of class folders; train, val, valid, validation and test in any case),
- * a folder of class folders, or a CSV (see {@link readTable}). The folder may lie inside the one given (`dataset2-master/dataset2-master/images`,
+ * a folder of class folders, C-NMC 2019 (see {@link parseCnmcName}: folds, class folders or none, in splits or not), or a CSV (see {@link readTable}). The folder may lie inside the one given (`dataset2-master/dataset2-master/images`,
  * or a chain of single folders). Files with an image's extension count, also in folders below a class folder; hidden ones do not, others are
- * named in a note. An `originals.csv` in the folder gives groups (see {@link readGroups}). No file is opened.
+ * named in a note. An `originals.csv` in the folder gives groups (see {@link readOrigins}); those of C-NMC are its subjects. No image is opened.
  *
- * @throws DATA_MISSING, DATA_UNREADABLE, DATA_LAYOUT, DATA_EMPTY, DATA_CLASS_EMPTY, DATA_CLASSES_DIFFER, DATA_ONE_CLASS and those of a CSV
+ * @throws DATA_MISSING, DATA_UNREADABLE, DATA_LAYOUT, DATA_EMPTY, DATA_CLASS_EMPTY, DATA_CLASSES_DIFFER, DATA_ONE_CLASS, DATA_FILE_NAME and those of a CSV
  */
 export function readListing(path: string, options: ListingOptions = {}): Listing {
   const given = resolve(path);
@@ -36,7 +37,9 @@ export function readListing(path: string, options: ListingOptions = {}): Listing
   }
   const root = findRoot(given);
   const folder = readFolder(root);
-  const splits = splitFolders(root, folder);
+  const cnmc = isCnmc(root);
+  const splits = splitFolders(root, folder, cnmc);
+  if (cnmc) return readCnmc(root, splits, options);
   if (folder.folders.length === 0 && folder.files.some(({ image }) => image)) {
     throw layoutError(root, 'the folder holds images and no class folders', 'put the images into a folder for each class');
   }
@@ -44,7 +47,7 @@ export function readListing(path: string, options: ListingOptions = {}): Listing
   other.add(folder.files.filter(({ name }) => name !== 'originals.csv').map(({ name }) => join(root, name)));
   const notes: string[] = [];
   const groupsFile = [root, given].map((place) => join(place, 'originals.csv')).find((file) => existsSync(file));
-  const groupOf = groupsFile === undefined ? () => null : onDisk(groupsFile, () => readGroups(groupsFile));
+  const originOf = groupsFile === undefined ? (): Origin => ({ group: null }) : onDisk(groupsFile, () => readOrigins(groupsFile));
   const candidates: Candidate[] = [];
   const declared = new Map<string | null, string[]>();
   for (const split of splits ?? [null]) {
@@ -54,7 +57,7 @@ export function readListing(path: string, options: ListingOptions = {}): Listing
     declared.set(split, inside.folders);
     for (const className of inside.folders) {
       for (const name of imagesBelow(join(place, className), other)) {
-        candidates.push({ path: join(place, className, name), className, split, group: groupOf(split, className, name) });
+        candidates.push({ path: join(place, className, name), className, split, ...originOf(split, className, name) });
       }
     }
   }
@@ -65,6 +68,35 @@ export function readListing(path: string, options: ListingOptions = {}): Listing
   if (groupsFile !== undefined && ungrouped > 0)
     notes.push(`${ungrouped} of ${candidates.length} images are not in ${groupsFile}.`);
   return makeListing(root, candidates, [...notes, ...other.notes()], options, declared);
+}
+
+/** Whether the first folder with images, in alphabetical order, has one named as those of C-NMC 2019 are. */
+function isCnmc(root: string): boolean {
+  let place = root;
+  for (let depth = 0; depth < 5; depth++) {
+    const { folders, files } = readFolder(place);
+    const images = files.filter(({ image }) => image);
+    if (images.length > 0 || folders.length === 0) return images.some(({ name }) => isCnmcName(name));
+    place = join(place, folders[0]);
+  }
+  return false;
+}
+
+/** C-NMC 2019: class and group of each image are in its name; folders below a split (folds, classes) have no meaning of their own. */
+function readCnmc(root: string, splits: readonly string[] | null, options: ListingOptions): Listing {
+  const other = new OtherFiles(root);
+  const candidates = (splits ?? [null]).flatMap((split) => {
+    const place = split === null ? root : join(root, split);
+    return imagesBelow(place, other).map((name): Candidate => {
+      const path = join(place, name);
+      const { subject, className } = parseCnmcName(path);
+      return { path, className, split, group: subject };
+    });
+  });
+  const folds = readFolder(root).folders.filter((name) => /^fold[-_ ]?\d+$/i.test(name));
+  const notes =
+    folds.length > 0 ? [`Not splits, put together: ${folds.map((name) => `${name}/`).join(', ')} of C-NMC 2019.`] : [];
+  return makeListing(root, candidates, [...notes, ...other.notes()], options);
 }
 
 /**
@@ -166,15 +198,18 @@ function findRoot(given: string): string {
   return place;
 }
 
-/** The split folders: train first, then val, test and the others; null where the folders are classes. */
-function splitFolders(root: string, { folders }: Folder): string[] | null {
+/**
+ * The split folders: train first, then val, test and the others; null where the folders are classes.
+ * @param flat whether a split may hold images without class folders
+ */
+function splitFolders(root: string, { folders }: Folder, flat: boolean): string[] | null {
   if (!folders.some((name) => splitRole(name) !== null)) return null;
   const order = { train: 0, val: 1, test: 2 };
   const rank = (name: string) => order[splitRole(name) ?? 'test'] + (splitRole(name) === null ? 1 : 0);
   const splits = folders.filter(isSplitName).sort((a, b) => rank(a) - rank(b));
   for (const split of splits) {
     const { folders: classes, files } = readFolder(join(root, split));
-    if (classes.length > 0 || !files.some(({ image }) => image)) continue;
+    if (flat || classes.length > 0 || !files.some(({ image }) => image)) continue;
     throw layoutError(
       join(root, split),
       `the split folder ${split} holds images and no class folders`,

@@ -11,6 +11,10 @@ export interface ListingItem {
   readonly split: string | null;
   /** What the image shares with others (a patient, a slide, an original), or null where that is not known. */
   readonly group: string | null;
+  /** The picture that the image was made from by augmentation, where `originals.csv` or a CSV says it. */
+  readonly original?: string;
+  /** SHA-256 of the file's bytes, in hexadecimal, as a CSV says it. */
+  readonly hash?: string;
 }
 
 /** What a data folder or CSV file holds. Items are in a fixed order: by split, class and path; or by line of the CSV. */
@@ -41,11 +45,8 @@ export interface ListingOptions {
 }
 
 /** An image before its class has an index. */
-export interface Candidate {
-  readonly path: string;
+export interface Candidate extends Omit<ListingItem, 'label'> {
   readonly className: string;
-  readonly split: string | null;
-  readonly group: string | null;
 }
 
 /** What a split is for. */
@@ -145,7 +146,7 @@ export function makeListing(
   else remarks.push(...checkTraining(root, found, counts, declared !== undefined));
   const classes = options.classes ?? found;
   const index = new Map(classes.map((name, i) => [name, i]));
-  const items = candidates.map(({ path, className, split, group }) => ({ path, label: index.get(className)!, split, group }));
+  const items = candidates.map(({ className, ...item }) => ({ ...item, label: index.get(className)! }));
   const splits = [...counts.keys()].filter((split) => split !== null);
   return { root, items, classes, splits, notes: remarks };
 }

@@ -30,14 +30,9 @@ interface Unit {
 export function partition({ labels, groups }: Examples, fractions: readonly number[], seed: number | string): Uint8Array {
   const units = makeUnits(labels, groups);
   const totals: Counts = new Map();
-  const ofClass = new Map<number, Unit[]>();
-  for (const unit of units) {
-    addCounts(totals, unit.counts);
-    const label = largest(unit.counts);
-    if (!ofClass.has(label)) ofClass.set(label, []);
-    ofClass.get(label)!.push(unit);
-  }
-  const classOrder = [...ofClass.keys()].sort((a, b) => ofClass.get(a)!.length - ofClass.get(b)!.length || a - b);
+  for (const unit of units) addCounts(totals, unit.counts);
+  const ofClass = unitsByClass(units);
+  const classOrder = rarestFirst(ofClass);
   fractions.forEach((fraction, position) => {
     const part = position + 1;
     const reached: Counts = new Map();
@@ -63,6 +58,54 @@ export function partition({ labels, groups }: Examples, fractions: readonly numb
   const parts = new Uint8Array(labels.length);
   for (const { members, part } of units) for (const i of members) parts[i] = part;
   return parts;
+}
+
+/**
+ * Divides examples into `count` folds so that no group is in two of them, for cross-validation.
+ *
+ * Each class is handled by itself, that with the fewest groups first: its groups (those of which it is the largest class), the largest first, those of one size in an
+ * order drawn from the seed, go each to the fold that has the fewest examples of the class so far, of several to the one with the fewest in all. The same arguments
+ * give the same folds.
+ *
+ * @returns the fold of each example, from 0
+ */
+export function foldsOf({ labels, groups }: Examples, count: number, seed: number | string): Uint16Array {
+  const units = makeUnits(labels, groups);
+  const ofClass = unitsByClass(units);
+  const reached = Array.from({ length: count }, (): Counts => new Map());
+  const total = new Array<number>(count).fill(0);
+  for (const label of rarestFirst(ofClass)) {
+    const all = ofClass.get(label)!;
+    const drawn = Array.from(permutation(all.length, random(seed, 'fold', label)), (i) => all[i]);
+    for (const unit of drawn.sort((a, b) => b.members.length - a.members.length)) {
+      const of = (fold: number) => reached[fold].get(label) ?? 0;
+      unit.part = total.reduce(
+        (best, size, fold) => (of(fold) < of(best) || (of(fold) === of(best) && size < total[best]) ? fold : best),
+        0,
+      );
+      addCounts(reached[unit.part], unit.counts);
+      total[unit.part] += unit.members.length;
+    }
+  }
+  const folds = new Uint16Array(labels.length);
+  for (const { members, part } of units) for (const i of members) folds[i] = part;
+  return folds;
+}
+
+/** Groups by the class that most of their examples have. */
+function unitsByClass(units: readonly Unit[]): Map<number, Unit[]> {
+  const ofClass = new Map<number, Unit[]>();
+  for (const unit of units) {
+    const label = largest(unit.counts);
+    if (!ofClass.has(label)) ofClass.set(label, []);
+    ofClass.get(label)!.push(unit);
+  }
+  return ofClass;
+}
+
+/** Classes by their number of groups. */
+function rarestFirst(ofClass: ReadonlyMap<number, readonly Unit[]>): number[] {
+  return [...ofClass.keys()].sort((a, b) => ofClass.get(a)!.length - ofClass.get(b)!.length || a - b);
 }
 
 function makeUnits(labels: ArrayLike<number>, groups: readonly string[]): Unit[] {

@@ -5,18 +5,20 @@ import { csvColumns, parseCsv } from './csv.ts';
 import { type Candidate, isSplitName } from './listing.ts';
 
 /**
- * The images that a CSV with the columns `path,label[,split][,group]` names, in its order; paths are relative to the CSV.
- * Split is one of train, val, test (any case, `TEST_SIMPLE` too), in every row or in none; an empty group is an unknown one.
+ * The images that a CSV with the columns `path,label[,split][,group][,original][,hash]` names, in its order; paths are relative to the CSV.
+ * Split is one of train, val, test (any case, `TEST_SIMPLE` too), in every row or in none; an empty group is an unknown one. A hash is the SHA-256 of the
+ * file's bytes, in hexadecimal. Other columns are not read.
  *
  * @throws DATA_CSV, DATA_CSV_COLUMNS, DATA_CSV_SPLIT, DATA_FILE_MISSING
  */
 export function readTable(file: string): Candidate[] {
   const { header, rows } = parseCsv(readFileSync(file, 'utf8'), file);
-  const column = csvColumns({ header, rows }, ['path', 'label'], ['split', 'group'], file);
+  const column = csvColumns({ header, rows }, ['path', 'label'], ['split', 'group', 'original', 'hash'], file);
   const cell = (cells: readonly string[], at: number) => (at < 0 || cells[at] === '' ? null : cells[at]);
   const spelling = new Map<string, string>();
   const withSplit = column.split >= 0 && rows.some(({ cells }) => cells[column.split] !== '');
-  return rows.map(({ cells, line }) => {
+  const missing: MissingFile[] = [];
+  const candidates = rows.map(({ cells, line }): Candidate => {
     const where = `${file}:${line}`;
     const path = cell(cells, column.path);
     const className = cell(cells, column.label);
@@ -41,37 +43,69 @@ export function readTable(file: string): Candidate[] {
       });
     }
     const absolute = resolve(dirname(file), path);
-    if (!existsSync(absolute)) {
-      throw new DdrcError({
-        code: 'DATA_FILE_MISSING',
-        message: `the CSV file names "${path}", which does not exist`,
-        where,
-        hint: `paths are relative to the folder of the CSV: looked for ${absolute}`,
-      });
-    }
+    if (!existsSync(absolute)) missing.push({ path, absolute, where });
     if (split !== null && !spelling.has(split.toLowerCase())) spelling.set(split.toLowerCase(), split);
-    return { path: absolute, className, split: split && spelling.get(split.toLowerCase())!, group: cell(cells, column.group) };
+    const original = cell(cells, column.original);
+    const hash = cell(cells, column.hash)?.toLowerCase();
+    return {
+      path: absolute,
+      className,
+      split: split && spelling.get(split.toLowerCase())!,
+      group: cell(cells, column.group),
+      ...(original !== null && { original }),
+      ...(hash !== undefined && { hash }),
+    };
+  });
+  if (missing.length > 0) throw missingError(missing, rows.length);
+  return candidates;
+}
+
+interface MissingFile {
+  readonly path: string;
+  readonly absolute: string;
+  readonly where: string;
+}
+
+function missingError(missing: readonly MissingFile[], rows: number): DdrcError {
+  const [first, ...others] = missing;
+  const shown = others.slice(0, 4).map(({ path }) => path);
+  const more = others.length > shown.length ? ' and others' : '';
+  return new DdrcError({
+    code: 'DATA_FILE_MISSING',
+    message: `the CSV file names "${first.path}", which does not exist`,
+    notes: others.length > 0 ? [{ label: `${missing.length} of ${rows} are missing`, text: `${shown.join(', ')}${more}` }] : [],
+    where: first.where,
+    hint: `paths are relative to the folder of the CSV: looked for ${first.absolute}`,
   });
 }
 
+/** What an `originals.csv` says of an image. */
+export interface Origin {
+  readonly group: string | null;
+  readonly original?: string;
+}
+
 /**
- * The groups in a data folder's `originals.csv` (columns `class,file,group`, and `split` where the data has splits): a function from
+ * What a data folder's `originals.csv` says (columns `class,file,group`, `split` where the data has splits, and `original`): a function from
  * split, class and file (its path within the class folder, with `/`) to the group, null where the file is not named.
  *
  * @throws DATA_CSV, DATA_CSV_COLUMNS
  */
-export function readGroups(file: string): (split: string | null, className: string, name: string) => string | null {
+export function readOrigins(file: string): (split: string | null, className: string, name: string) => Origin {
   const { header, rows } = parseCsv(readFileSync(file, 'utf8'), file);
-  const column = csvColumns({ header, rows }, ['class', 'file', 'group'], ['split'], file);
-  const groups = new Map<string, string>();
+  const column = csvColumns({ header, rows }, ['class', 'file', 'group'], ['split', 'original'], file);
+  const origins = new Map<string, Origin>();
   for (const { cells } of rows) {
     const split = column.split < 0 ? null : cells[column.split].toLowerCase();
-    if (cells[column.group] !== '') groups.set(groupKey(split, cells[column.class], cells[column.file]), cells[column.group]);
+    const original = column.original < 0 ? '' : cells[column.original];
+    const origin = { group: cells[column.group] || null, ...(original !== '' && { original }) };
+    origins.set(fileKey(split, cells[column.class], cells[column.file]), origin);
   }
   const bySplit = column.split >= 0;
-  return (split, className, name) => groups.get(groupKey(bySplit ? (split ?? '').toLowerCase() : null, className, name)) ?? null;
+  return (split, className, name) =>
+    origins.get(fileKey(bySplit ? (split ?? '').toLowerCase() : null, className, name)) ?? { group: null };
 }
 
-function groupKey(split: string | null, className: string, file: string): string {
+function fileKey(split: string | null, className: string, file: string): string {
   return `${split ?? ''}\n${className}\n${file}`;
 }
