@@ -23,6 +23,7 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   convert: () => import('./convert.ts'),
   bench: () => import('./bench.ts'),
   profile: () => import('./profile.ts'),
+  experiment: () => import('./experiment.ts'),
   tune: () => import('./tune.ts'),
   doctor: () => import('./doctor.ts'),
 };

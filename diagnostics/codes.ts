@@ -19,6 +19,7 @@ export const codes = {
   MODEL_INVALID: 'defineModel was given something that does not make a model.',
   COMPILE_REQUEST: 'compile was called with something that it does not know, or with a value out of its range.',
   // Files, checkpoints and run folders
+  EXPERIMENT_RUN: 'A training or a measurement of an experiment failed.',
   FILE_MISSING: 'A file or folder to read does not exist.',
   FILE_UNREADABLE: 'A file to read exists but cannot be read.',
   OUTPUT_UNWRITABLE: 'A file or folder cannot be written where it was asked for.',
@@ -34,6 +35,8 @@ export const codes = {
     'A file is no checkpoint of ONNX Runtime training, is damaged, or is none that ONNX Runtime would take.',
   ORT_CHECKPOINT_UNSUPPORTED:
     'A checkpoint of ONNX Runtime training has, or would have, something that ddrc does not read and write.',
+  PROTOCOL_INVALID: 'A protocol of an experiment lacks something, or has something that no protocol has.',
+  PROTOCOL_UNKNOWN: 'There is no protocol of this name.',
   PREDICTIONS_INVALID: 'A file is no predictions.csv, or a row of it is damaged.',
   RUN_INVALID: 'A folder is not a run folder, or its config.json cannot be used.',
   RUN_EXISTS: 'A new run was to be written into a folder that already holds something.',
