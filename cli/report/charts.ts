@@ -12,13 +12,11 @@ export interface Series {
 }
 
 export interface LineChart {
+  /** What the vertical axis has. */
   readonly title: string;
   /** What the horizontal axis counts, in whole numbers. */
   readonly x: string;
-  readonly y: string;
   readonly series: readonly Series[];
-  /** Ends of the vertical axis; from the points unless told. */
-  readonly range?: readonly [number, number];
 }
 
 /** One of the bins of a reliability curve: how many predictions it has, their mean probability, and how many of them are right. */
@@ -31,18 +29,18 @@ export interface ReliabilityBin {
 /** Colours are the page's, so that they are others in the dark; dashes tell lines apart where there are none. */
 const strokes = ['none', '6 3', '2 3', '10 3 2 3', '12 4', '4 2'];
 const colours = 6;
-const size = { width: 420, height: 260, marginLeft: 56, marginBottom: 38, style: { fontSize: '12px' } } as const;
+const size = { width: 420, height: 260, marginTop: 12, marginLeft: 56, marginBottom: 38, style: { fontSize: '12px' } } as const;
 
 const colourOf = (index: number) => `var(--line-${(index % colours) + 1})`;
 const dashOf = (index: number) => strokes[index % strokes.length];
 
 /** Lines over a count, with a legend where there are several. */
-export function lineChart({ title, x, y, series, range }: LineChart): Html {
+export function lineChart({ title, x, series }: LineChart): Html {
   const all = series.flatMap(({ points }) => points.map((point) => point.x));
   const svg = draw(title, {
     ...size,
     x: { label: x, ticks: wholeTicks(Math.min(...all), Math.max(...all)), tickFormat: 'd' },
-    y: { label: y, grid: true, ticks: 5, nice: true, ...(range && { domain: [...range] }) },
+    y: { label: null, grid: true, ticks: 5, nice: true },
     marks: series.flatMap(({ points }, i) => [
       Plot.lineY([...points], { x: 'x', y: 'y', stroke: colourOf(i), strokeWidth: 2, strokeDasharray: dashOf(i) }),
       Plot.dot(points.length <= 40 ? [...points] : [], { x: 'x', y: 'y', fill: colourOf(i), r: 2.5 }),
@@ -56,6 +54,7 @@ export function reliabilityChart(bins: readonly ReliabilityBin[]): Html {
   const title = 'Reliability';
   const svg = draw(title, {
     ...size,
+    marginTop: 32,
     x: { label: 'probability', domain: [0, 1], ticks: 5 },
     y: { label: 'right', domain: [0, 1], ticks: 5, grid: true },
     r: { range: [2, 9] },
@@ -74,18 +73,22 @@ export function reliabilityChart(bins: readonly ReliabilityBin[]): Html {
   return figure(title, svg, []);
 }
 
+/** The most letters of a class that a bar's label has room for. */
+const longestName = 16;
+
 /** A bar for each class as SVG text of its own, for pictures: black on white. `marked` is drawn in another colour. */
 export function scoreBars(scores: readonly { readonly name: string; readonly probability: number }[], marked: string): string {
-  const longest = Math.max(...scores.map(({ name }) => name.length));
+  const shorter = (name: string) => (name.length > longestName ? `${name.slice(0, longestName - 1)}…` : name);
+  const longest = Math.max(...scores.map(({ name }) => shorter(name).length));
   return draw('probabilities', {
     width: 320,
     height: 28 * scores.length + 36,
-    marginLeft: Math.min(150, 12 + 8 * longest),
+    marginLeft: 16 + 9 * longest,
     marginRight: 48,
     marginBottom: 30,
     style: { fontSize: '13px', fontFamily: 'sans-serif', color: 'black' },
     x: { domain: [0, 1], ticks: 3, label: null },
-    y: { domain: scores.map(({ name }) => name), label: null, padding: 0.3 },
+    y: { domain: scores.map(({ name }) => name), tickFormat: shorter, label: null, padding: 0.3 },
     marks: [
       Plot.barX([...scores], { x: 'probability', y: 'name', fill: (score) => (score.name === marked ? '#c2410c' : '#64748b') }),
       Plot.text([...scores], {
@@ -110,6 +113,8 @@ function draw(label: string, options: Plot.PlotOptions): string {
   const { document } = parseHTML('<!doctype html><html><body></body></html>');
   const svg = Plot.plot({ ...options, document, ariaLabel: label });
   svg.setAttribute('role', 'img');
+  // A picture as a whole has a name; names within it are nothing that ARIA allows.
+  for (const part of svg.querySelectorAll('g')) part.removeAttribute('aria-label');
   return svg.outerHTML;
 }
 

@@ -22,9 +22,9 @@ export function curves({ epochs }: RunRecord): Section {
       return y === undefined || y === null ? [] : [{ x: line.epoch, y }];
     }),
   });
-  const chart = (title: string, y: string, lines: readonly Series[]) => {
+  const chart = (title: string, lines: readonly Series[]) => {
     const there = lines.filter(({ points }) => points.length > 0);
-    return there.length > 0 ? lineChart({ title, x: 'epoch', y, series: there }) : null;
+    return there.length > 0 ? lineChart({ title, x: 'epoch', series: there }) : null;
   };
   const both = (train: (line: EpochLine) => number | undefined, val: (line: EpochLine) => number | undefined) => [
     series('training', train),
@@ -40,7 +40,6 @@ export function curves({ epochs }: RunRecord): Section {
   const content = html`<div class="charts">${[
     chart(
       'Loss',
-      'loss',
       both(
         (line) => line.train.loss,
         (line) => line.val?.loss,
@@ -48,13 +47,12 @@ export function curves({ epochs }: RunRecord): Section {
     ),
     chart(
       'Accuracy',
-      'accuracy',
       both(
         (line) => line.train.accuracy,
         (line) => line.val?.accuracy,
       ),
     ),
-    chart('Learning rate', 'learning rate', [series('learning rate', (line) => line.learningRate)]),
+    chart('Learning rate', [series('learning rate', (line) => line.learningRate)]),
   ]}</div>
 <details><summary>The same as numbers</summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
   return { title: 'Training', content };
@@ -113,7 +111,7 @@ export function calibration(test: TestRecord | null): readonly Section[] {
 export function wrongSection({ count, shown, notes }: WrongImages): Section {
   const figures = shown.map(({ path, label, predicted, probability, image, attention }) => {
     const pictures = [
-      image && html`<img src="${image}" alt="${label}: ${path}" loading="lazy">`,
+      image && html`<img src="${image}" alt="${label}: ${path}">`,
       attention && html`<img src="${attention}" alt="The same image; bright is what spoke for ${predicted}">`,
     ];
     const sure = probability === null ? '' : ` (${probability.toFixed(3)})`;

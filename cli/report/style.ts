@@ -20,7 +20,7 @@ p { margin: .5rem 0; max-width: 48rem; overflow-wrap: anywhere; }
 .quiet, footer, figcaption, caption { color: var(--quiet); }
 .banner { background: var(--warn); color: var(--warn-text); padding: .6rem .9rem; border-radius: .4rem; max-width: none; }
 .notes { padding-left: 1.2rem; overflow-wrap: anywhere; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 20rem), 1fr)); gap: 1.2rem; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr)); gap: 1.2rem 2rem; }
 figure { margin: 0; break-inside: avoid; }
 .chart figcaption { font-weight: 600; }
 .chart > svg { width: 100%; max-width: 32rem; --plot-background: var(--ground); }
@@ -31,7 +31,9 @@ caption { text-align: left; padding-bottom: .3rem; }
 th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: left; font-weight: 400; vertical-align: top; }
 thead th { font-weight: 600; }
 .numbers td, .numbers thead th:not(:first-child) { text-align: right; }
-.texts td, .texts tbody th { overflow-wrap: anywhere; min-width: 7rem; }
+.texts { font-size: .875rem; }
+.texts td { overflow-wrap: anywhere; min-width: 9rem; }
+.texts tbody th { white-space: nowrap; color: var(--quiet); }
 .confusion td { background: color-mix(in srgb, var(--shade) calc(var(--share) * 55%), transparent); min-width: 4.5rem; print-color-adjust: exact; }
 .confusion small { display: block; }
 .confusion .right { font-weight: 600; }
