@@ -58,11 +58,21 @@ export function curves({ epochs }: RunRecord): Section {
   return { title: 'Training', content };
 }
 
-/** Confusion matrix and measures by class; null where there are none. */
+/** Measures of a class against the others, as a head of a table has them. */
+const measureNames = {
+  precision: 'precision',
+  recall: 'recall',
+  f1: 'F1',
+  mcc: 'MCC',
+  specificity: 'specificity',
+  auc: 'AUC',
+} as const;
+
+/** Confusion matrix and measures by class; none where the run does not tell. */
 export function classFigures(test: TestRecord | null): readonly Section[] {
   const { names, classes, confusion, macro } = test ?? {};
   if (!names || !classes || !confusion) return [];
-  const measures = (['precision', 'recall', 'f1', 'mcc', 'specificity', 'auc'] as const).filter((key) =>
+  const measures = (Object.keys(measureNames) as (keyof typeof measureNames)[]).filter((key) =>
     names.some((name) => typeof classes[name][key] === 'number'),
   );
   const three = (value: number | null | undefined) => (typeof value === 'number' ? value.toFixed(3) : '');
@@ -70,7 +80,10 @@ export function classFigures(test: TestRecord | null): readonly Section[] {
   rows.push(['macro mean', ...measures.map((key) => three(macro?.[key])), grouped(test!.images)]);
   return [
     { title: 'Confusion matrix', content: confusionTable(names, confusion) },
-    { title: 'By class', content: table('Each class against the others', ['class', ...measures, 'images'], rows) },
+    {
+      title: 'By class',
+      content: table('Each class against the others', ['class', ...measures.map((key) => measureNames[key]), 'images'], rows),
+    },
   ];
 }
 

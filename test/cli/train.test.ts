@@ -254,7 +254,7 @@ describe('ddrc train', () => {
   describe('on a folder of pictures', () => {
     it('leaves a run folder', () => {
       expect(outcome).toMatchObject({ code: 0 });
-      const files = ['best.safetensors', 'config.json', 'last.safetensors', 'metrics.jsonl', 'model.onnx'];
+      const files = ['best.safetensors', 'config.json', 'last.safetensors', 'metrics.jsonl', 'model.onnx', 'report.html'];
       expect(readdirSync(at('run')).sort()).toEqual(files);
     });
 
