@@ -39,6 +39,7 @@ const calls = {
   gone: ['report', 'gone'],
   arrays: ['report', 'arrays'],
   silent: ['report', 'silent'],
+  table: ['report', 'table'],
   damaged: ['report', 'damaged'],
   unwritable: ['report', 'run', '--out', 'data'],
   none: ['report', 'nothing'],
@@ -99,7 +100,8 @@ beforeAll(async () => {
   }
   writePredictions('run', ['000.png', '001.png', '002.png', '003.png']);
   writeFileSync(at('arrays', 'predictions.csv'), 'path,label,predicted,group,p:0,p:1,p:2\n5,2,0,,0.6,0.3,0.1\n');
-  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent']) cpSync(at('run'), at(copy), { recursive: true });
+  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table'])
+    cpSync(at('run'), at(copy), { recursive: true });
   for (const copy of ['killed', 'going']) {
     const text = readFileSync(at(copy, 'metrics.jsonl'), 'utf8');
     writeFileSync(at(copy, 'metrics.jsonl'), `${text.split('\n')[0]}\n{"epoch":2,"tra`);
@@ -110,6 +112,11 @@ beforeAll(async () => {
   writeFileSync(at('damaged', 'predictions.csv'), 'path,label\n"open');
   const config = JSON.parse(readFileSync(at('gone', 'config.json'), 'utf8'));
   writeFileSync(at('gone', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: 'moved' } }));
+  // A table names images relative to itself; what lies within it is said relative to its file or to its folder.
+  writeFileSync(at('table.csv'), 'path,label\ndata/TEST/red/000.png,red\ndata/TEST/blue/000.png,blue\n');
+  writeFileSync(at('table', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: '../table.csv' } }));
+  const places = ['../data/TEST/red/000.png', 'data/TEST/red/001.png'].map((path) => `${path},red,blue,,0.8,0.2\n`);
+  writeFileSync(at('table', 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${places.join('')}`);
   writeFileSync(at('going', 'train.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: null, token: 'a' }));
   const results = await ddrcInOneProcess(Object.values(calls), folder);
   outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
@@ -147,6 +154,11 @@ describe('ddrc report', () => {
       ['0.520', 'TEST/red/002.png'],
     ]);
     expect(text.match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('finds the images of a table', () => {
+    expect(outcomes.table).toMatchObject({ code: 0, stderr: '' });
+    expect(page('table').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
   });
 
   it('needs no script and fetches nothing', () => {

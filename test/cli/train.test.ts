@@ -248,7 +248,7 @@ beforeAll(async () => {
     folder,
   );
   outcomes = Object.fromEntries(Object.keys(all).map((name, i) => [name, results[i]])) as typeof outcomes;
-});
+}, 120_000);
 
 describe('ddrc train', () => {
   describe('on a folder of pictures', () => {
