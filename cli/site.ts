@@ -8,15 +8,10 @@ import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import type { Manifest } from '../contract/manifest.ts';
 import { DdrcError } from '../diagnostics/error.ts';
-import { loadWeights } from '../runtime/checkpoint.ts';
 import { makeFolder, partialSuffix, readBytes, writeFileAtomic } from '../runtime/files.ts';
-import { expectedState } from '../runtime/manifest.ts';
-import { openRun } from '../runtime/runfolder.ts';
 import { serializeSafetensors } from '../runtime/safetensors.ts';
-import { namedTensors } from './compile-for-device.ts';
-import { instantiate, loadModel } from './load-model.ts';
 import { packageRoot } from './project.ts';
-import { settingsOf } from './train-settings.ts';
+import { openTrainedProgram } from './trained-program.ts';
 
 /** The page as Vite built it. */
 const page = join(packageRoot, 'dist', 'page');
@@ -148,30 +143,17 @@ export function writeSite(out: string, files: readonly SiteFile[]): void {
 
 /** Model, weights and training graphs of a run's best epoch, with their manifest. */
 async function modelFiles(folder: string): Promise<Map<string, Uint8Array>> {
-  const run = openRun(folder);
-  const settings = settingsOf(run.config, run.paths.folder);
-  if (!existsSync(run.paths.best)) {
-    throw new DdrcError({
-      code: 'FILE_MISSING',
-      message: `the run in ${folder} has no weights yet: it has not finished an epoch`,
-      where: run.paths.best,
-      hint: `go on with ddrc train --resume ${folder}`,
-    });
-  }
-  const program = instantiate(await loadModel(settings.modelFile ?? undefined), settings.options);
+  const { program, settings, manifest: plain, weights } = await openTrainedProgram(folder);
   const problem = pageProblem(program);
   if (problem) throw new DdrcError({ code: 'MODEL_FOREIGN', ...problem });
   const classes = settings.classes ?? undefined;
-  const plain = compile(program, { artifacts: [], classes });
-  const expected = expectedState(plain.manifest);
-  const weights = namedTensors(expected, loadWeights(run.paths.best, expected));
   const { optimizer, clipNorm } = settings;
   const request = { weights, classes, optimizer, clipNorm, target: siteTarget };
   const artifacts: Artifact[] = ['model', 'tunable', 'step', ...(canExplain(program) ? (['explain'] as const) : [])];
   const { manifest, files } = compile(program, { ...request, artifacts });
   const all = new Map(files);
   const described: Record<string, Manifest['files'][string]> = { ...manifest.files };
-  const freeze = allButHead(plain.manifest);
+  const freeze = allButHead(plain);
   if (freeze.length > 0) {
     const head = compile(program, { ...request, artifacts: ['step'], freeze });
     all.set('head.onnx', head.files.get('step.onnx')!);

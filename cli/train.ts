@@ -168,6 +168,8 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
     };
     const result = await carryOut({ prepared, paths: run.paths, resume, cache, signal: stop.signal, display, onBegin });
     display.end();
+    const problem = await (await import('./report.ts')).writeReport(run.paths);
+    if (problem) display.print(`note    ${problem}`);
     report(run, prepared.settings, result, flags);
     if (result.stopped) process.exitCode = exitCode;
   } catch (error) {
@@ -240,7 +242,10 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     lines.push(test.confusion ? formatReport(test as Report) : `loss ${test.loss}`);
   } else lines.push(`trained ${epochs} epochs, no test data; weights of ${best}`);
   const predictions = existsSync(paths.predictions) ? ', predictions.csv' : '';
-  lines.push('', `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl${predictions}, config.json`);
+  lines.push(
+    '',
+    `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl${predictions}, config.json, report.html`,
+  );
   const next = nextSteps(paths.model, folder, settings);
   if (next.length > 0) lines.push('next', ...next.map((line) => `  ${line}`));
   process.stdout.write(`${lines.join('\n')}\n`);

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import { type Manifest, type ManifestFile, manifestVersion } from '../contract/manifest.ts';
 import { type EmittedGraph, emitGraph, loopOf } from './artifacts/emit-graph.ts';
 import { emitExplanation } from './artifacts/explain.ts';
+import { emitFeatures } from './artifacts/features.ts';
 import { frozenBy } from './artifacts/frozen.ts';
 import { checkClasses, checkWeights, type GivenWeights } from './artifacts/given.ts';
 import { emitInference } from './artifacts/inference.ts';
@@ -32,6 +33,8 @@ export type Artifact =
   | 'eval'
   /** Where in an image a class comes from. */
   | 'explain'
+  /** The feature map that each part of the model hands on. */
+  | 'features'
   /** `model` with float32 images, its weights unfolded and at places that the manifest tells. */
   | 'tunable'
   /** The graphs of ONNX Runtime's on-device training; the checkpoint beside them is `serializeOrtCheckpoint` of the runtime. */
@@ -46,9 +49,9 @@ export interface CompileRequest {
   readonly target?: Target;
   /** Batch of the files that train: `step`, `loop`, `grad`, `training_model`; `'N'`, a size that is known only when the graph runs, by default. */
   readonly batch?: Dim;
-  /** Batch of the files that do not: `model`, `tunable`, `explain`, `eval`, `eval_model`; `'N'` by default. */
+  /** Batch of the files that do not: `model`, `tunable`, `explain`, `features`, `eval`, `eval_model`; `'N'` by default. */
   readonly inferenceBatch?: Dim;
-  /** Parameters and statistics of `model`, `tunable` and `explain` by name, float32, all of them and nothing else; the initial ones by default. */
+  /** Parameters and statistics of `model`, `tunable`, `explain` and `features` by name, float32, all of them and nothing else; the initial ones by default. */
   readonly weights?: GivenWeights;
   /** Seed of the initial weights; 0 by default. */
   readonly seed?: number;
@@ -137,6 +140,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     model: () => emitInference(program, { ...inference, input, metadata: metadataWith(preprocessing) }),
     tunable: () => emitTunable(program, { ...inference, metadata: metadataWith(preprocessingOf(program, 'float32')) }),
     explain: () => emitExplanation(program, inference),
+    features: () => emitFeatures(program, inference),
     step: emitStep,
     loop: () => loopOf(emitStep()),
     grad: () => emitTraining(gradientGraph(program, batch, frozen)),

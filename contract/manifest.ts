@@ -41,7 +41,7 @@ export interface ManifestFile {
   readonly sha256: string;
   readonly inputs: readonly ManifestPort[];
   readonly outputs: readonly ManifestPort[];
-  /** Of `tunable.onnx` and `explain.onnx`: where each parameter and statistic lies. */
+  /** Of `tunable.onnx`, `explain.onnx` and `features.onnx`: where each parameter and statistic lies. */
   readonly weights?: readonly WeightPlace[];
   /**
    * Of `tunable.onnx`: its last 64 bytes are the SHA-256, in hexadecimal, of its first `covers` bytes and of the text `entries`; to be written anew with the weights.

@@ -104,6 +104,12 @@ export function openRun(folder: string, { lock = false }: { lock?: boolean } = {
   return { paths, config, release: lock ? acquireLock(paths) : () => {} };
 }
 
+/** Whether a process trains into the folder, as far as this machine can tell. */
+export function isTraining({ lock }: RunPaths): boolean {
+  const holder = readHolder(lock);
+  return holder !== undefined && isHeld(holder);
+}
+
 function readConfig(folder: string, paths: RunPaths): RunConfig {
   const invalid = (message: string, where: string, hint: string, cause?: unknown) =>
     new DdrcError({ code: 'RUN_INVALID', message, where, hint, cause });

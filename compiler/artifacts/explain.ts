@@ -11,6 +11,7 @@ import type { Program } from '../ir/program.ts';
 import type { Dim } from '../ir/types.ts';
 import { differentiate } from '../passes/autodiff.ts';
 import { liveNodes } from '../passes/rewrite.ts';
+import { isMap } from './features.ts';
 import { emitWithWeights, type TunableGraph } from './tunable.ts';
 
 export interface ExplainRequest {
@@ -64,5 +65,5 @@ function lastMap(graph: Graph): Value | undefined {
   return graph.nodes
     .filter((node) => live.has(node))
     .flatMap(({ outputs }) => outputs)
-    .findLast(({ type: { dtype, shape } }) => dtype === 'float32' && shape.length === 4 && (shape[2] !== 1 || shape[3] !== 1));
+    .findLast(isMap);
 }

@@ -14,6 +14,7 @@ const isArtifact: Readonly<Record<Artifact, true>> = {
   update: true,
   eval: true,
   explain: true,
+  features: true,
   tunable: true,
   training_model: true,
   eval_model: true,

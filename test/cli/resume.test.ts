@@ -48,6 +48,7 @@ describe('a run that is stopped and resumed', () => {
     expect(done).toBeGreaterThanOrEqual(2);
     expect(done).toBeLessThan(12);
     expect(existsSync(at('stopped', 'train.lock'))).toBe(false);
+    expect(readFileSync(at('stopped', 'report.html'), 'utf8')).toContain(`stopped: ${done} of 12 epochs are finished.`);
     cpSync(at('stopped'), at('base'), { recursive: true });
 
     const again = ['train', '--resume', 'stopped', '--cache', 'none'];

@@ -248,13 +248,21 @@ beforeAll(async () => {
     folder,
   );
   outcomes = Object.fromEntries(Object.keys(all).map((name, i) => [name, results[i]])) as typeof outcomes;
-});
+}, 120_000);
 
 describe('ddrc train', () => {
   describe('on a folder of pictures', () => {
     it('leaves a run folder', () => {
       expect(outcome).toMatchObject({ code: 0 });
-      const files = ['best.safetensors', 'config.json', 'last.safetensors', 'metrics.jsonl', 'model.onnx', 'predictions.csv'];
+      const files = [
+        'best.safetensors',
+        'config.json',
+        'last.safetensors',
+        'metrics.jsonl',
+        'model.onnx',
+        'predictions.csv',
+        'report.html',
+      ];
       expect(readdirSync(at('run')).sort()).toEqual(files);
     });
 

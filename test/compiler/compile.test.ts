@@ -131,7 +131,7 @@ describe('compile refuses', () => {
 it.each<[object, string]>([
   [
     { artifacts: ['modle'] },
-    'artifacts must be model, step, loop, grad, update, eval, explain, tunable, training_model, eval_model or optimizer_model, got ["modle"]',
+    'artifacts must be model, step, loop, grad, update, eval, explain, features, tunable, training_model, eval_model or optimizer_model, got ["modle"]',
   ],
   [{ target: { provider: 'portable', opset: 12, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 12'],
   [{ target: { provider: 'portable', opset: 30, block: 0 } }, 'target.opset must be a whole number from 13 to 25, got 30'],

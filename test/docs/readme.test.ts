@@ -127,6 +127,7 @@ describe('links between the documents', () => {
     'docs/manifest.md',
     'docs/weights.md',
     'docs/web.md',
+    'docs/report.md',
     'docs/ort-training.md',
     'examples/README.md',
   ])('%s', (document) => {

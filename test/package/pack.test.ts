@@ -70,7 +70,7 @@ describe('npm pack', () => {
     /^dist\/page\/(index\.html|icon\.svg|assets\/[\w-]+\.(js|css))$/,
     /^models\/[\w-]+\.ts$/,
     /^docs\/[\w.-]+\.(md|json)$/,
-    /^docs\/web\/\w+\.webp$/,
+    /^docs\/(web\/)?\w+\.webp$/,
     /^examples\/([\w-]+\/)?[\w-]+\.(md|mjs|html|py|cpp|cs|java)$/,
     /^(package\.json|README\.md|ARCHITECTURE\.md|CHANGELOG\.md|LICENSE)$/,
   ];

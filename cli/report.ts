@@ -1,0 +1,39 @@
+import { join } from 'node:path';
+import type { Command } from 'commander';
+import { writeFileAtomic } from '../runtime/files.ts';
+import type { RunPaths } from '../runtime/runfolder.ts';
+import { example } from './example.ts';
+import { reportPage } from './report/report-page.ts';
+import { readRun } from './report/run-record.ts';
+import { shown } from './shown-path.ts';
+
+/** `ddrc report RUN`: what a training came to, as one page. */
+export function add(program: Command): void {
+  program
+    .command('report')
+    .description(
+      'write report.html of a run, as train does at its end: curves, confusion matrix, wrong images; one file that opens offline',
+    )
+    .argument('<run>', 'run folder of ddrc train, also one that is still trained into, or was stopped')
+    .option('--out <file>', 'where the page goes (default: report.html in the run folder)')
+    .addHelpText('after', example('ddrc report runs/ddrnet-1'))
+    .action(async (folder: string, { out }: { readonly out?: string }) => {
+      const run = readRun(folder);
+      const file = out ?? join(run.paths.folder, 'report.html');
+      writeFileAtomic(file, await reportPage(run));
+      process.stdout.write(`${shown(file)}\n`);
+    });
+}
+
+/**
+ * Writes the report of a run that this process has trained into.
+ * @returns a sentence where it could not be written, which is no reason for a training to fail; otherwise null
+ */
+export async function writeReport({ folder }: RunPaths): Promise<string | null> {
+  try {
+    writeFileAtomic(join(folder, 'report.html'), await reportPage(readRun(folder, true)));
+    return null;
+  } catch (error) {
+    return `report.html was not written: ${error instanceof Error ? error.message : String(error)}`;
+  }
+}

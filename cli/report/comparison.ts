@@ -1,0 +1,103 @@
+import { isDdrcError } from '../../diagnostics/error.ts';
+import { instantiate, loadModel } from '../load-model.ts';
+import type { RunRecord } from './run-record.ts';
+import { flatSettings, timings } from './summary.ts';
+
+/** Figures of one run; null where it has none. Those of training and validation are of the epoch whose weights it keeps. */
+export interface RunFigures {
+  /** The folder as it was named. */
+  readonly run: string;
+  readonly state: RunRecord['state'];
+  readonly epochs: number;
+  readonly bestEpoch: number | null;
+  readonly trainLoss: number | null;
+  readonly trainAccuracy: number | null;
+  readonly valLoss: number | null;
+  readonly valAccuracy: number | null;
+  readonly testImages: number | null;
+  readonly testLoss: number | null;
+  readonly testAccuracy: number | null;
+  /** Mean over the classes. */
+  readonly testF1: number | null;
+  /** The median. */
+  readonly secondsPerEpoch: number | null;
+  /** Trainable numbers; null where the model file is gone or does not load. */
+  readonly parameters: number | null;
+}
+
+export interface Comparison {
+  readonly runs: readonly RunFigures[];
+  /** Settings that are not the same in all runs: a value for each run, in their order; empty text where a run has none. */
+  readonly settings: Readonly<Record<string, readonly string[]>>;
+  /** Why figures are not of the same, a sentence each. */
+  readonly notes: readonly string[];
+}
+
+/** Settings that say what a training was compiled to and looked at, and not what was asked for. */
+const derived = /^(step|data\.(fingerprint|contents))(\.|$)/;
+
+/** Puts runs side by side. @param names as they were given on the command line */
+export async function compareRuns(records: readonly RunRecord[], names: readonly string[]): Promise<Comparison> {
+  const runs: RunFigures[] = [];
+  for (const [i, record] of records.entries()) runs.push(figuresOf(record, names[i], await parametersOf(record)));
+  return { runs, settings: differences(records), notes: notesOf(records, names) };
+}
+
+function figuresOf(record: RunRecord, run: string, parameters: number | null): RunFigures {
+  const { state, epochs, best, test } = record;
+  return {
+    run,
+    state,
+    epochs: epochs.length,
+    bestEpoch: best?.epoch ?? null,
+    trainLoss: best?.train.loss ?? null,
+    trainAccuracy: best?.train.accuracy ?? null,
+    valLoss: best?.val?.loss ?? null,
+    valAccuracy: best?.val?.accuracy ?? null,
+    testImages: test?.images ?? null,
+    testLoss: test?.loss ?? null,
+    testAccuracy: test?.accuracy ?? null,
+    testF1: test?.macro?.f1 ?? null,
+    secondsPerEpoch: timings(record).perEpoch,
+    parameters,
+  };
+}
+
+async function parametersOf({ settings }: RunRecord): Promise<number | null> {
+  try {
+    const program = instantiate(await loadModel(settings.modelFile ?? undefined), settings.options);
+    const { parameters } = program.build({ mode: 'inference', batch: 1, loss: false });
+    return parameters.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0);
+  } catch (error) {
+    if (isDdrcError(error)) return null;
+    throw error;
+  }
+}
+
+function differences(records: readonly RunRecord[]): Record<string, string[]> {
+  const all = records.map(({ config, settings }) => {
+    const { model, ddrc } = config;
+    return new Map([...flatSettings({ model, ddrc, ...settings })].filter(([name]) => !derived.test(name)));
+  });
+  const names = [...new Set(all.flatMap((one) => [...one.keys()]))];
+  const rows = names.map((name): [string, string[]] => [name, all.map((one) => one.get(name) ?? '')]);
+  return Object.fromEntries(rows.filter(([, values]) => new Set(values).size > 1));
+}
+
+function notesOf(records: readonly RunRecord[], names: readonly string[]): string[] {
+  const notes: string[] = [];
+  const classesOf = ({ settings, test }: RunRecord) => (settings.classes ?? test?.names ?? []).join(', ');
+  if (new Set(records.map(classesOf)).size > 1) {
+    const each = records.map((record, i) => `${names[i]}: ${classesOf(record) || 'none named'}`);
+    notes.push(
+      `The runs tell different classes apart, so their accuracies and losses are not of the same task (${each.join('; ')}).`,
+    );
+  } else if (new Set(records.map(({ settings }) => settings.data.fingerprint)).size > 1) {
+    notes.push('The runs have other examples, or divide them in another way, so their figures are not of the same examples.');
+  }
+  const open = records.flatMap(({ state }, i) =>
+    state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
+  );
+  if (open.length > 0) notes.push(`Not complete: ${open.join(', ')}.`);
+  return notes;
+}

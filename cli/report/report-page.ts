@@ -1,0 +1,25 @@
+import { html } from './html.ts';
+import { page } from './page.ts';
+import type { RunRecord } from './run-record.ts';
+import { calibrationSection, classFigures, configuration, curves, environment, timingSection, wrongSection } from './sections.ts';
+import { resultLine, stateLine } from './summary.ts';
+import { wrongImages } from './wrong-images.ts';
+
+/** The report of a run as one page that opens anywhere. */
+export async function reportPage(run: RunRecord): Promise<string> {
+  const { name, config, settings, test } = run;
+  const state = stateLine(run);
+  const options = Object.entries(settings.options).map(([option, value]) => `${option}=${value}`);
+  const top = html`${state && html`<p class="banner" role="note">${state}</p>`}
+<p class="result">${resultLine(run)}</p>
+<p class="quiet">${config.model} ${options.join(' ')}</p>`;
+  return page(`${config.model}: ${name}`, top, [
+    curves(run),
+    ...classFigures(test),
+    ...calibrationSection(test),
+    ...(test ? [wrongSection(await wrongImages(run))] : []),
+    timingSection(run),
+    configuration(run),
+    environment(),
+  ]);
+}

@@ -1,0 +1,71 @@
+import { existsSync } from 'node:fs';
+import { basename } from 'node:path';
+import type { TestFigures } from '../../runtime/evaluator.ts';
+import { readLines } from '../../runtime/files.ts';
+import { isTraining, openRun, type RunConfig, type RunPaths } from '../../runtime/runfolder.ts';
+import type { EpochLine } from '../../runtime/trainer.ts';
+import { settingsOf, type TrainSettings } from '../train-settings.ts';
+
+/** The test's line of metrics.jsonl; only the number of images is certain: earlier versions measured less. */
+export type TestRecord = Pick<TestFigures, 'images'> & Partial<TestFigures>;
+
+/** What a run folder tells, however far the training came. */
+export interface RunRecord {
+  /** The folder's name. */
+  readonly name: string;
+  readonly paths: RunPaths;
+  readonly config: RunConfig;
+  readonly settings: TrainSettings;
+  /** `going`: a process trains into it; `stopped`: none does, and there is more to train. */
+  readonly state: 'complete' | 'going' | 'stopped';
+  readonly epochs: readonly EpochLine[];
+  /** The epoch whose weights the run keeps: that with the lowest validation loss, or the last; null before the first. */
+  readonly best: EpochLine | null;
+  /** Null where there was no test (yet). */
+  readonly test: TestRecord | null;
+}
+
+/**
+ * Reads a run folder. Nothing in it is changed, and a training that goes on in it is not disturbed.
+ * @param own whether this process has the folder's lock
+ * @throws DdrcError RUN_INVALID, FILE_UNREADABLE
+ */
+export function readRun(folder: string, own = false): RunRecord {
+  const { paths, config } = openRun(folder);
+  const settings = settingsOf(config, paths.folder);
+  const lines = existsSync(paths.metrics) ? readLines(paths.metrics) : [];
+  const epochs = lines.filter(isEpoch);
+  const test = lines.map(testOf).findLast((found) => found !== null) ?? null;
+  const done = test !== null || (settings.data.examples.test === 0 && epochs.length >= settings.epochs);
+  return {
+    name: basename(paths.folder),
+    paths,
+    config,
+    settings,
+    state: done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped',
+    epochs,
+    best: epochs.reduce<EpochLine | null>(
+      (best, line) => (best?.val && line.val && line.val.loss >= best.val.loss ? best : line),
+      null,
+    ),
+    test,
+  };
+}
+
+function isEpoch(line: unknown): line is EpochLine {
+  const { epoch, train } = line as Partial<EpochLine>;
+  return typeof epoch === 'number' && typeof train?.loss === 'number';
+}
+
+/** The test of a line; its parts by class only where they fit together. */
+function testOf(line: unknown): TestRecord | null {
+  const { test } = line as { readonly test?: TestRecord | null };
+  if (typeof test?.images !== 'number') return null;
+  const { names, classes, confusion, ...rest } = test;
+  const fits =
+    names &&
+    classes &&
+    confusion?.length === names.length &&
+    names.every((name, i) => classes[name] && confusion[i].length === names.length);
+  return fits ? test : rest;
+}

@@ -1,0 +1,58 @@
+import { grouped } from '../quantity.ts';
+import type { RunRecord } from './run-record.ts';
+
+/** How long a run's epochs took, in seconds; null where none is finished. */
+export interface Timings {
+  readonly seconds: number;
+  /** The median. */
+  readonly perEpoch: number | null;
+  /** Examples that were trained on; the time of the validation counts. */
+  readonly imagesPerSecond: number | null;
+}
+
+export function timings({ epochs, settings }: Pick<RunRecord, 'epochs' | 'settings'>): Timings {
+  const all = epochs.map(({ seconds }) => seconds).sort((a, b) => a - b);
+  const seconds = all.reduce((a, b) => a + b, 0);
+  if (all.length === 0) return { seconds, perEpoch: null, imagesPerSecond: null };
+  const middle = [all[Math.floor((all.length - 1) / 2)], all[Math.floor(all.length / 2)]];
+  const perEpoch = (middle[0] + middle[1]) / 2;
+  const { batch, data } = settings;
+  const examples = Math.floor(data.examples.train / batch) * batch;
+  return { seconds, perEpoch, imagesPerSecond: examples / Math.max(perEpoch, 1e-3) };
+}
+
+/** What came out, in one sentence. */
+export function resultLine({ test, best, settings }: RunRecord): string {
+  if (test) {
+    const what = settings.data.path === null ? 'drawn cells (drawn by ddrc, not real)' : 'test examples';
+    const figure =
+      typeof test.accuracy === 'number' ? `accuracy ${(100 * test.accuracy).toFixed(1)} %` : `loss ${test.loss?.toPrecision(4)}`;
+    return `${figure} on ${grouped(test.images)} ${what}${best ? `, weights of epoch ${best.epoch}` : ''}`;
+  }
+  if (!best) return 'no epoch is finished yet';
+  if (!best.val) return `training loss ${best.train.loss.toPrecision(4)} in epoch ${best.epoch}, no validation and no test`;
+  const accuracy = best.val.accuracy === undefined ? '' : `, accuracy ${(100 * best.val.accuracy).toFixed(1)} %`;
+  return `validation loss ${best.val.loss.toPrecision(4)}${accuracy} in epoch ${best.epoch}, the best so far; no test`;
+}
+
+/** How far the training is, where it is not complete; otherwise null. */
+export function stateLine({ state, epochs, settings }: RunRecord): string | null {
+  if (state === 'complete') return null;
+  const done = `${epochs.length} of ${settings.epochs} epochs are finished`;
+  return state === 'going' ? `This training is still going on: ${done}.` : `This training was stopped: ${done}.`;
+}
+
+/** The largest object that is written out setting by setting. */
+const largest = 24;
+
+/** Settings as names and texts: `data.path`, `optimizer.kind`. */
+export function flatSettings(settings: object, above = ''): [name: string, value: string][] {
+  return Object.entries(settings).flatMap(([key, value]): [string, string][] => {
+    const name = `${above}${key}`;
+    if (typeof value !== 'object' || value === null) return [[name, value === null ? '' : String(value)]];
+    if (Array.isArray(value))
+      return [[name, value.map((item) => (typeof item === 'object' ? JSON.stringify(item) : String(item))).join(', ')]];
+    const count = Object.keys(value).length;
+    return count > largest ? [[name, `${count} entries`]] : flatSettings(value, `${name}.`);
+  });
+}

@@ -1,0 +1,289 @@
+/*
+ * `ddrc report` and `ddrc compare` without a browser; `test/web/report.test.ts` has their pages in one.
+ */
+import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { hostname } from 'node:os';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readRun } from '../../cli/report/run-record.ts';
+import { writeReport } from '../../cli/report.ts';
+import { readLines } from '../../runtime/files.ts';
+import { runPaths } from '../../runtime/runfolder.ts';
+import type { EpochLine } from '../../runtime/trainer.ts';
+import { writeArrays } from './array-file.ts';
+import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
+import { pictureFolder } from './picture-folder.ts';
+
+const folder = temporaryFolder();
+const at = (...parts: string[]) => join(folder, ...parts);
+const page = (run: string) => readFileSync(at(run, 'report.html'), 'utf8');
+const lines = (run: string) => readLines(at(run, 'metrics.jsonl')) as EpochLine[];
+
+/** Test pictures of the run, the second half of them in the wrong class and with rising probability. */
+function writePredictions(run: string, names: readonly string[]): void {
+  const rows = names.map((name, i) => {
+    const wrong = i >= names.length / 2;
+    const probability = wrong ? 0.5 + i / 100 : 0.9;
+    return `TEST/red/${name},red,${wrong ? 'blue' : 'red'},,${wrong ? probability : 1 - probability},${wrong ? 1 - probability : probability}`;
+  });
+  writeFileSync(at(run, 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${rows.join('\n')}\n`);
+}
+
+const calls = {
+  report: ['report', 'run'],
+  elsewhere: ['report', 'run', '--out', 'elsewhere.html'],
+  killed: ['report', 'killed'],
+  begun: ['report', 'begun'],
+  going: ['report', 'going'],
+  gone: ['report', 'gone'],
+  arrays: ['report', 'arrays'],
+  silent: ['report', 'silent'],
+  table: ['report', 'table'],
+  damaged: ['report', 'damaged'],
+  unwritable: ['report', 'run', '--out', 'data'],
+  none: ['report', 'nothing'],
+  pictures: ['report', 'data'],
+  compared: ['compare', 'run', 'other', '--json', '--out', 'compare.html'],
+  text: ['compare', 'run', 'other', 'killed'],
+  classes: ['compare', 'run', 'arrays'],
+  single: ['compare', 'run'],
+  twice: ['compare', 'run', './run'],
+  foreign: ['compare', 'run', 'data'],
+} as const;
+let outcomes: Record<keyof typeof calls, Outcome>;
+
+beforeAll(async () => {
+  await pictureFolder(at('data'), { split: 'TRAIN', each: 16 });
+  await pictureFolder(at('data'), { split: 'TEST', each: 4 });
+  writeFileSync(at('small.ts'), smallModel);
+  writeArrays(at('arrays.safetensors'));
+  const model = join(checkout, 'models', 'ddrnet.ts');
+  const tiny = [
+    '--size',
+    '32',
+    '--option',
+    'channels=4',
+    '--option',
+    'drdb=false',
+    '--batch',
+    '8',
+    '--device',
+    'cpu',
+    '--cache',
+    'none',
+  ];
+  const trained = await ddrcInOneProcess(
+    [
+      ['train', model, '--data', 'data', '--run', 'run', '--epochs', '3', ...tiny],
+      ['train', model, '--data', 'data', '--run', 'other', '--epochs', '2', '--seed', '7', ...tiny],
+      [
+        'train',
+        'small.ts',
+        '--data',
+        'arrays.safetensors',
+        '--test',
+        '0.2',
+        '--run',
+        'arrays',
+        '--device',
+        'cpu',
+        '--epochs',
+        '2',
+      ],
+    ],
+    folder,
+  );
+  for (const { code, stderr } of trained) {
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    expect(stderr).not.toContain('report.html was not written');
+  }
+  writePredictions('run', ['000.png', '001.png', '002.png', '003.png']);
+  writeFileSync(at('arrays', 'predictions.csv'), 'path,label,predicted,group,p:0,p:1,p:2\n5,2,0,,0.6,0.3,0.1\n');
+  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table'])
+    cpSync(at('run'), at(copy), { recursive: true });
+  for (const copy of ['killed', 'going']) {
+    const text = readFileSync(at(copy, 'metrics.jsonl'), 'utf8');
+    writeFileSync(at(copy, 'metrics.jsonl'), `${text.split('\n')[0]}\n{"epoch":2,"tra`);
+  }
+  for (const name of ['metrics.jsonl', 'best.safetensors', 'last.safetensors', 'model.onnx', 'predictions.csv'])
+    rmSync(at('begun', name));
+  rmSync(at('silent', 'predictions.csv'));
+  writeFileSync(at('damaged', 'predictions.csv'), 'path,label\n"open');
+  const config = JSON.parse(readFileSync(at('gone', 'config.json'), 'utf8'));
+  writeFileSync(at('gone', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: 'moved' } }));
+  // A table names images relative to itself; what lies within it is said relative to its file or to its folder.
+  writeFileSync(at('table.csv'), 'path,label\ndata/TEST/red/000.png,red\ndata/TEST/blue/000.png,blue\n');
+  writeFileSync(at('table', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: '../table.csv' } }));
+  const places = ['../data/TEST/red/000.png', 'data/TEST/red/001.png'].map((path) => `${path},red,blue,,0.8,0.2\n`);
+  writeFileSync(at('table', 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${places.join('')}`);
+  writeFileSync(at('going', 'train.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: null, token: 'a' }));
+  const results = await ddrcInOneProcess(Object.values(calls), folder);
+  outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
+}, 120_000);
+
+describe('ddrc report', () => {
+  it('is written by a training at its end, and again when asked', () => {
+    expect(existsSync(at('other', 'report.html'))).toBe(true);
+    expect(outcomes.report).toEqual({ code: 0, stdout: 'run/report.html\n', stderr: '' });
+    expect(outcomes.elsewhere).toMatchObject({ code: 0, stdout: 'elsewhere.html\n' });
+    expect(existsSync(at('elsewhere.html'))).toBe(true);
+  });
+
+  it('says what came out, and every figure of every epoch', () => {
+    const text = page('run');
+    const test = (lines('run').at(-1) as unknown as { test: { accuracy: number; confusion: number[][] } }).test;
+    expect(text).toContain(`accuracy ${(100 * test.accuracy).toFixed(1)} % on 8 test examples`);
+    for (const { train, val } of lines('run').slice(0, 3))
+      for (const value of [train.loss, train.accuracy!, val!.loss]) expect(text).toContain(`<td>${value.toPrecision(4)}</td>`);
+    const [[blue, mixed], [, red]] = test.confusion;
+    for (const count of [blue, mixed, red]) expect(text).toContain(`>${count}<small>${((100 * count) / 4).toFixed(1)} %</small>`);
+    expect(text).not.toContain('role="note"');
+  });
+
+  it('shows the wrong images, the surest first, with what spoke for the class', () => {
+    const text = page('run');
+    expect(text).toContain('2 test images were put into a wrong class');
+    const captions = [
+      ...text.matchAll(
+        /<strong>red<\/strong>, taken for <strong>blue<\/strong> \((0\.\d+)\)<br><span class="quiet">(.*?)<\/span>/g,
+      ),
+    ];
+    expect(captions.map(([, probability, path]) => [probability, path])).toEqual([
+      ['0.530', 'TEST/red/003.png'],
+      ['0.520', 'TEST/red/002.png'],
+    ]);
+    expect(text.match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('finds the images of a table', () => {
+    expect(outcomes.table).toMatchObject({ code: 0, stderr: '' });
+    expect(page('table').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('needs no script and fetches nothing', () => {
+    for (const text of [page('run'), readFileSync(at('compare.html'), 'utf8')]) {
+      expect(text).toContain(`content="default-src 'none'; img-src data:; style-src 'unsafe-inline'"`);
+      expect(text).not.toMatch(/<script|@import|url\((?!#)|https?:\/\/(?!www\.w3\.org)/);
+      for (const [, address] of text.matchAll(/(?:src|href)="([^"]*)"/g)) expect(address).toMatch(/^data:/);
+    }
+  });
+
+  it.each([
+    ['killed', 'This training was stopped: 1 of 3 epochs are finished.'],
+    ['begun', 'This training was stopped: 0 of 3 epochs are finished.'],
+    ['going', 'This training is still going on: 1 of 3 epochs are finished.'],
+  ] as const)('of a run that is %s shows what is there', (run, sentence) => {
+    expect(outcomes[run]).toMatchObject({ code: 0, stderr: '' });
+    expect(page(run)).toContain(sentence);
+    expect(page(run)).toContain('learningRate');
+    if (run === 'begun') expect(page(run)).toContain('No epoch is finished yet.');
+    else expect(page(run)).toContain(`<td>${lines(run)[0].train.loss.toPrecision(4)}</td>`);
+    expect(existsSync(at('going', 'train.lock'))).toBe(true);
+  });
+
+  it.each([
+    ['gone', 'The images are not shown: there is no file or folder'],
+    ['arrays', 'The examples are arrays, so there are no images to show.'],
+    ['silent', 'The run has no predictions.csv'],
+    ['damaged', 'The predictions cannot be read: the CSV file cannot be read: a quoted cell is never closed.'],
+  ] as const)('of a run whose images cannot be shown (%s) says why', (run, sentence) => {
+    expect(outcomes[run]).toMatchObject({ code: 0, stderr: '' });
+    expect(page(run)).toContain(sentence);
+    expect(page(run)).not.toContain('<img');
+    expect(page(run)).toContain('Confusion matrix');
+  });
+
+  it('takes measures that only some runs have', () => {
+    cpSync(at('arrays'), at('rich'), { recursive: true });
+    const all = lines('rich') as unknown as { test: Record<string, unknown> & { classes: Record<string, object> } }[];
+    const { test } = all.at(-1)!;
+    const classes = Object.fromEntries(
+      Object.entries(test.classes).map(([name, row]) => [name, { ...row, specificity: 0.125, auc: 0.8765 }]),
+    );
+    const bins = [
+      { count: 3, confidence: 0.55, accuracy: 0.5 },
+      { count: 0, confidence: null, accuracy: null },
+    ];
+    writeFileSync(
+      at('rich', 'metrics.jsonl'),
+      [...all.slice(0, -1), { test: { ...test, classes, calibration: { ece: 0.0321, bins } } }]
+        .map((line) => `${JSON.stringify(line)}\n`)
+        .join(''),
+    );
+    return writeReport(runPaths(at('rich'))).then((problem) => {
+      expect(problem).toBe(null);
+      expect(page('rich').match(/<td>0\.125<\/td><td>0\.876<\/td>/g)).toHaveLength(3);
+      expect(page('rich')).toContain('Expected calibration error 0.0321');
+      expect(page('rich')).toContain('<tr><th scope="row">0.550</th><td>0.500</td><td>3</td></tr>');
+    });
+  });
+
+  it('that cannot be written is a sentence, and no reason to fail', async () => {
+    expect(await writeReport(runPaths(at('nothing')))).toMatch(/^report\.html was not written: there is no run folder /);
+    cpSync(at('arrays'), at('blocked'), { recursive: true });
+    rmSync(at('blocked', 'report.html'));
+    mkdirSync(at('blocked', 'report.html'));
+    expect(await writeReport(runPaths(at('blocked')))).toMatch(/^report\.html was not written: .*: it is a folder$/);
+  });
+
+  it.each([
+    ['unwritable', 1, 'OUTPUT_UNWRITABLE'],
+    ['none', 1, 'RUN_INVALID'],
+    ['pictures', 1, 'RUN_INVALID'],
+  ] as const)('refuses %s', (name, code, error) => {
+    expect(outcomes[name]).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(new RegExp(`^${error} `)) });
+  });
+});
+
+describe('ddrc compare', () => {
+  it('has figures of each run, and the settings that differ', () => {
+    const { runs, settings, notes } = JSON.parse(outcomes.compared.stdout);
+    expect(settings).toEqual({ epochs: ['3', '2'], seed: ['0', '7'] });
+    expect(notes).toHaveLength(1);
+    expect(notes[0]).toMatch(/^The runs have other examples, or divide them in another way/);
+    for (const [i, name] of ['run', 'other'].entries()) {
+      const { best, test } = readRun(at(name));
+      expect(runs[i]).toMatchObject({
+        run: name,
+        state: 'complete',
+        epochs: [3, 2][i],
+        bestEpoch: best!.epoch,
+        trainLoss: best!.train.loss,
+        valLoss: best!.val!.loss,
+        testAccuracy: test!.accuracy,
+        testF1: test!.macro!.f1,
+      });
+    }
+    expect(runs[0].parameters).toBe(runs[1].parameters);
+    expect(runs[0].bestEpoch).toBe(
+      lines('run')
+        .slice(0, 3)
+        .reduce((a, b) => (b.val!.loss < a.val!.loss ? b : a)).epoch,
+    );
+  });
+
+  it('is a table of text, and a page of curves', () => {
+    expect(outcomes.text.stdout).toMatch(/^ +run +other +killed\nstate +complete +complete +stopped\nepochs +3 +2 +1\n/);
+    expect(outcomes.text.stdout).toContain('Not complete: killed was stopped.');
+    const text = readFileSync(at('compare.html'), 'utf8');
+    expect(text.match(/<figure class="chart">/g)).toHaveLength(5);
+    for (const name of ['run', 'other']) expect(text).toContain(`</svg> ${name}</li>`);
+  });
+
+  it('says where classes differ, and compares what can be compared', () => {
+    const { code, stdout } = outcomes.classes;
+    expect(code).toBe(0);
+    expect(stdout).toContain('The runs tell different classes apart');
+    expect(stdout).toContain('(run: blue, red; arrays: 0, 1, 2)');
+    expect(stdout).toMatch(/^test accuracy +\d+\.\d % +\d+\.\d %$/m);
+  });
+
+  it.each([
+    ['single', 2, 'USAGE'],
+    ['twice', 2, 'USAGE'],
+    ['foreign', 1, 'RUN_INVALID'],
+  ] as const)('refuses %s', (name, code, error) => {
+    expect(outcomes[name]).toMatchObject({ code, stdout: '', stderr: expect.stringMatching(new RegExp(`^${error} `)) });
+  });
+});
