@@ -1,7 +1,7 @@
 import { isAbsolute, relative, resolve } from 'node:path';
 import type { OptimizerSpec, OptionValue } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
-import type { AugmentationSettings } from '../runtime/data/augment.ts';
+import { type AugmentationSettings, defaultAugmentation } from '../runtime/data/augment.ts';
 import { type Provider, providers } from '../runtime/providers.ts';
 import type { RunConfig } from '../runtime/runfolder.ts';
 import { packageVersion } from './project.ts';
@@ -80,6 +80,7 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
     ...laterSettings,
     ...config,
     ...(isObject(config.data) && { data: { contents: null, ...(config.data as object) } }),
+    ...(isObject(config.augmentation) && { augmentation: { ...laterAugmentation, ...(config.augmentation as object) } }),
     ...(isObject(config.step) && { step: { tuned: {}, ...(config.step as object) } }),
   };
   const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(given, path), given))?.[0];
@@ -118,6 +119,10 @@ const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpoin
   engine: 'stock',
   freeze: [],
 };
+
+const { magnify, share } = defaultAugmentation;
+/** The same of augmentation: it varied all images, and magnified none. */
+const laterAugmentation: Partial<AugmentationSettings> = { magnify, share };
 
 type Check = (value: unknown) => boolean;
 const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
