@@ -9,7 +9,7 @@ import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { checkLoop, checkOrtTraining, partOf } from '../runtime/trainer.ts';
+import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/trainer.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -34,6 +34,7 @@ export interface TrainFlags extends ModelFlags {
   readonly schedule?: string;
   readonly optimizer?: string;
   readonly clip?: number;
+  readonly patience?: number;
   readonly checkpointActivations?: boolean;
   readonly freeze?: string[];
   readonly seed?: number;
@@ -93,6 +94,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const accumulate = flags.accumulate ?? 1;
   partOf(batch, accumulate);
   checkLoop(flags.loop ?? 1, accumulate);
+  checkPatience(flags.patience ?? null, source.counts.val > 0);
   const { engine = 'stock' } = flags;
   const ort = engine === 'ort-training';
   if (ort) {
@@ -123,6 +125,7 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     schedule: flags.schedule ?? training.schedule,
     optimizer: optimizer ?? training.optimizer,
     clipNorm: flags.clip ?? training.clipNorm,
+    patience: flags.patience ?? null,
     checkpointActivations: flags.checkpointActivations ?? false,
     freeze: flags.freeze ?? [],
     seed,

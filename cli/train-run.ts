@@ -85,6 +85,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       loop: settings.loop,
       schedule: scheduleOf(settings, examples.size),
       seed: settings.seed,
+      patience: settings.patience,
       augmentation: settings.augmentation,
       paths,
       resume,

@@ -36,6 +36,8 @@ export interface TrainSettings {
   readonly schedule: string;
   readonly optimizer: OptimizerSpec;
   readonly clipNorm: number;
+  /** Epochs without a lower validation loss after which the training is over; null: never. */
+  readonly patience: number | null;
   /** Whether the backward pass computes the forward pass again in place of keeping it. */
   readonly checkpointActivations: boolean;
   /** Parameters, or scopes of them, that are not trained. */
@@ -111,13 +113,17 @@ function shortest(folder: string, path: string): string {
 }
 
 /** Settings that the first run folders did not have, as they were then. */
-const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine' | 'freeze'> = {
+const laterSettings: Pick<
+  TrainSettings,
+  'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine' | 'freeze' | 'patience'
+> = {
   accumulate: 1,
   resetHead: false,
   checkpointActivations: false,
   loop: 1,
   engine: 'stock',
   freeze: [],
+  patience: null,
 };
 
 const { magnify, share } = defaultAugmentation;
@@ -164,6 +170,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   'optimizer.kind': oneOf('sgd', 'adam', 'adamw', 'rmsprop'),
   'optimizer.weightDecay': isNumber,
   clipNorm: isNumber,
+  patience: orNull(isPositive),
   checkpointActivations: oneOf(true, false),
   freeze: (value) => Array.isArray(value) && value.every(isText),
   seed: isCount,

@@ -41,6 +41,8 @@ export interface EpochLine {
   readonly learningRate: number;
   /** Wall time of the epoch with its validation, as far as this process did it. */
   readonly seconds: number;
+  /** Of the epoch after which {@link TrainRequest.patience} ended the training. */
+  readonly stoppedEarly?: true;
 }
 
 export interface TrainRequest {
@@ -68,6 +70,8 @@ export interface TrainRequest {
   readonly loop?: number;
   readonly schedule: Schedule;
   readonly seed: number | string;
+  /** Early stopping: the training is over after so many epochs in a row without a lower validation loss. Needs validation; null (default): never. */
+  readonly patience?: number | null;
   /** How to vary images in training; null: not at all. */
   readonly augmentation: AugmentationSettings | null;
   /** The files of a run folder that this process has locked. */
@@ -97,6 +101,8 @@ export interface TrainRequest {
 export interface TrainResult {
   /** Whether the signal ended the training before its end; it can then be resumed. */
   readonly stopped: boolean;
+  /** Whether the training is over before its last epoch because the validation loss fell no more; see {@link TrainRequest.patience}. */
+  readonly stoppedEarly: boolean;
   /** Epochs that are done. */
   readonly epochs: number;
   readonly bestEpoch: number | null;
@@ -148,6 +154,25 @@ export function partOf(batch: number, accumulate: number): number {
   });
 }
 
+/**
+ * Whether so many epochs have passed since the lowest validation loss that a training with this patience is over.
+ * @param epochs how many are done
+ */
+export function isExhausted(patience: number | null, epochs: number, bestEpoch: number | null): boolean {
+  return patience !== null && bestEpoch !== null && epochs - bestEpoch >= patience;
+}
+
+/** @throws DdrcError USAGE where there is a patience but no validation that could try it */
+export function checkPatience(patience: number | null, validated: boolean): void {
+  if (patience === null || (validated && Number.isSafeInteger(patience) && patience >= 1)) return;
+  const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--patience', hint });
+  if (validated) throw refused(`a patience of ${patience} epochs cannot be`, 'give a whole number from 1 up');
+  throw refused(
+    '--patience waits for a lower validation loss, and there is no validation',
+    'give --val, or leave --patience out',
+  );
+}
+
 /** @throws DdrcError USAGE where a run cannot take so many steps of a batch in so many parts */
 export function checkLoop(loop: number, accumulate: number): void {
   const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--loop', hint });
@@ -196,6 +221,7 @@ class Training {
     this.loop = loop;
     this.part = partOf(batch, accumulate);
     checkLoop(loop, accumulate);
+    checkPatience(request.patience ?? null, Boolean(data.val));
     const ort = request.engine === 'ort-training';
     if (ort) checkOrtTraining(request);
     if (ort && request.resume) {
@@ -223,12 +249,13 @@ class Training {
   async run(): Promise<TrainResult> {
     await this.begin();
     const { request } = this;
-    while (this.epoch <= request.epochs) {
+    while (!this.isOver()) {
       const start = performance.now();
       if (!(await this.trainEpoch()) || !(await this.endEpoch(start))) return this.stop();
     }
     const { epoch: bestEpoch, loss: bestLoss } = this.best;
-    const result = { stopped: false, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+    const stoppedEarly = this.epoch <= request.epochs;
+    const result = { stopped: false, stoppedEarly, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
     const { test } = request.data;
     if (!test || bestEpoch === null) return result;
     const { manifest, paths } = request;
@@ -238,6 +265,12 @@ class Training {
     const figures = testFiguresOf(evaluation, manifest.classes ?? test.classes);
     appendLine(paths.metrics, { test: figures });
     return { ...result, test: figures };
+  }
+
+  /** Whether there is no epoch left to train. */
+  private isOver(done = this.epoch - 1): boolean {
+    const { epochs, patience = null } = this.request;
+    return done >= epochs || isExhausted(patience, done, this.best.epoch);
   }
 
   /** Opens the graphs, checks the data, and puts the state of the start or of the last checkpoint in place. */
@@ -401,6 +434,7 @@ class Training {
       ...(val && { val }),
       learningRate: schedule(this.step - 1).learningRate,
       seconds: Math.round(performance.now() - start) / 1000,
+      ...(epoch < request.epochs && this.isOver(epoch) && { stoppedEarly: true }),
     };
     appendLine(paths.metrics, line);
     this.epoch++;
@@ -429,9 +463,9 @@ class Training {
 
   private async stop(): Promise<TrainResult> {
     // After the last epoch only the test is missing, and the checkpoint of that epoch's end stands.
-    if (this.epoch <= this.request.epochs) await this.save();
+    if (!this.isOver()) await this.save();
     const { epoch: bestEpoch, loss: bestLoss } = this.best;
-    return { stopped: true, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+    return { stopped: true, stoppedEarly: false, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
   }
 
   /** Writes a checkpoint of now, with the progress as of now but for `at`. */
