@@ -87,6 +87,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       seed: settings.seed,
       patience: settings.patience,
       augmentation: settings.augmentation,
+      mix: settings.mix,
       paths,
       resume,
       engine: settings.engine,

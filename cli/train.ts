@@ -14,7 +14,7 @@ import { type EpochLine, isExhausted, type TrainResult } from '../runtime/traine
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, decimal, list, oneOf, wholeNumber, written } from './flags.ts';
+import { addModelFlags, decimal, list, oneOf, share, wholeNumber, written } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
@@ -47,12 +47,23 @@ export function add(program: Command): void {
     .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
     .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
     .option('--patience <n>', 'early stopping: end after so many epochs without a lower validation loss', wholeNumber(1))
+    .option(
+      '--class-weights <text>',
+      'weight of each class in the loss that is minimised: balanced, or CLASS=W,CLASS=W (others: 1)',
+    )
+    .option('--ema <decay>', 'validate, test and export moving averages of the weights, of this decay at most (0.999)', share)
     .option('--checkpoint-activations', checkpointFlag)
     .option('--freeze <a,b,c>', 'parameters, or scopes of them, that training leaves as they are', list)
     .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
     .option(
       '--augment <text>',
       'none, or settings as in rotate=15,flip=x,magnify=2,share=0.5 (default: all but magnify, for images)',
+    )
+    .option('--mixup <alpha>', 'mix each image and its loss with those of another, in shares of Beta(ALPHA, ALPHA)', decimal(0))
+    .option(
+      '--cutmix <alpha>',
+      'put a rectangle of another image into each; with --mixup, one of the two for each batch',
+      decimal(0),
     )
     .option('--weights <file>', 'safetensors file of parameters to start from')
     .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')
