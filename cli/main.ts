@@ -12,6 +12,7 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   init: () => import('./init.ts'),
   build: () => import('./build.ts'),
   summary: () => import('./summary.ts'),
+  lr: () => import('./lr.ts'),
   train: () => import('./train.ts'),
   eval: () => import('./eval.ts'),
   predict: () => import('./predict.ts'),
