@@ -26,6 +26,7 @@ export { decodeFile, decodeImage } from './data/decode.ts';
 export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, loadImages } from './data/images.ts';
 export { listImages, readListing } from './data/layout.ts';
 export { itemsOfSplit, type Listing, type ListingItem, type ListingOptions } from './data/listing.ts';
+export type { MixSettings } from './data/mix.ts';
 export { chooseParts, defaultFraction, type Parts, parseSplit, type SplitOptions } from './data/split.ts';
 export { type DrawnSmears, type DrawnSmearsOptions, drawnClasses, drawnSmears } from './data/synthetic.ts';
 export {
@@ -85,6 +86,7 @@ export {
   probe,
   providers,
 } from './providers.ts';
+export { type RangePoint, type RangeSuggestion, type RangeTestRequest, rangeTest, suggestRates } from './range-test.ts';
 export { createRun, nextRunFolder, openRun, type Run, type RunConfig, type RunPaths, runPaths } from './runfolder.ts';
 export { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
 export { readSafetensors } from './safetensors-file.ts';

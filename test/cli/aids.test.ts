@@ -2,6 +2,7 @@ import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'no
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readLines } from '../../runtime/files.ts';
+import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import { writeArrays } from './array-file.ts';
 import { type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
@@ -49,6 +50,9 @@ const calls = {
   early: [...start, ...early],
   again: ['train', '--resume', 'early', '--cache', 'none', '--json'],
   plain: [...start, '--epochs', '2', '--run', 'plain'],
+  converted: ['convert', 'whole/last.safetensors', 'checkpoint'],
+  back: ['convert', 'checkpoint', 'back.safetensors'],
+  ort: [...start, '--engine', 'ort-training', '--class-weights', 'blue=0.5', '--patience', '1', '--epochs', '3', '--run', 'ort'],
 };
 const said: Record<string, Outcome> = {};
 const remains = (run: string) => {
@@ -95,6 +99,28 @@ describe('ddrc train with class weights, averages, mixed and magnified images', 
     const [resumed] = await ddrcInOneProcess([['train', '--resume', 'stopped', '--cache', 'none']], folder);
     expect(resumed).toMatchObject({ code: 0 });
     expect(remains('stopped')).toEqual(remains('whole'));
+  });
+
+  it('leaves the averages out of a checkpoint for ONNX Runtime', () => {
+    expect([said.converted.code, said.back.code]).toEqual([0, 0]);
+    const [from, to] = ['whole/last.safetensors', 'back.safetensors'].map((file) => readSafetensors(at(file)).tensors);
+    const averages = [...from.keys()].filter((name) => name.startsWith('ema:'));
+    expect(averages.sort()).toEqual(
+      [
+        'conv.weight',
+        'head.bias',
+        'head.weight',
+        ...['bias', 'running_mean', 'running_var', 'weight'].map((name) => `norm.${name}`),
+      ]
+        .map((name) => `ema:${name}`)
+        .sort(),
+    );
+    expect([...to.keys()].sort()).toEqual([...from.keys()].filter((name) => !averages.includes(name)).sort());
+  });
+
+  it("weighs classes by ONNX Runtime's training API, too", () => {
+    expect([said.ort.code, said.ort.stderr]).toEqual([0, expect.any(String)]);
+    expect(configOf('ort').classWeights).toEqual([0.5, 1]);
   });
 
   it('goes on from a last.safetensors without its averages where --weights names it', () => {

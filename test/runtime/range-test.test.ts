@@ -67,16 +67,22 @@ describe('suggestRates', () => {
   });
 
   it('leaves the first tenth and the last five points out', () => {
+    const jumping = curve((log) => (log < -6.9 ? 9 : log > -0.1 ? 0 : 2 - (log + 7) / 100));
     const { steepest } = suggestRates(
-      curve((log) => (log < -6.9 ? 9 : log > -0.1 ? 0 : 2 - (log + 7) / 100)),
+      jumping.map((point) => ({ ...point, loss: 1 })),
       100,
     );
     expect(steepest).toBeGreaterThan(10 ** -6.4);
     expect(steepest).toBeLessThan(10 ** -0.2);
   });
 
-  it('suggests nothing where the loss only grows, and from too few points', () => {
+  it('suggests nothing where the loss only grows, where it falls no further than it varies, and from too few points', () => {
     const nothing = { steepest: null, tenthOfLowest: null };
+    // A fall of 0.01 in all, in losses that vary by 0.2 from batch to batch.
+    const slight = curve((log) => 2 - log / 700);
+    const noisy = slight.map((point, i) => ({ ...point, loss: point.loss + 0.2 * (-1) ** i }));
+    expect(suggestRates(noisy, 100)).toEqual(nothing);
+    expect(suggestRates(slight, 100).steepest).not.toBeNull();
     expect(
       suggestRates(
         curve((log) => log + 8),
