@@ -107,7 +107,7 @@ function textOf(points: readonly RangePoint[], { steepest, tenthOfLowest }: Rang
       ? ['the loss fell no further than it varies from batch to batch: try more --steps, a larger --batch or --augment none']
       : [
           `steepest fall at ${steepest.toExponential(1)}, a tenth of the rate of the lowest loss ${tenthOfLowest.toExponential(1)}`,
-          `try --lr ${tenthOfLowest.toExponential(0)}; as the peak of --schedule one-cycle up to ${(10 * tenthOfLowest).toExponential(0)}`,
+          `try --lr ${tenthOfLowest.toExponential(0)}, constant or as the peak of --schedule one-cycle`,
         ];
   return `${[table, ...ended, ...said].join('\n')}\n`;
 }

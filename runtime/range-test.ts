@@ -108,7 +108,7 @@ export interface RangeSuggestion {
 
 /**
  * fastai's suggestions, from all points but the first tenth, where little has happened, and the last five, where the loss breaks out. There are none where the
- * smoothed loss falls by less than two standard errors of the mean that it falls from.
+ * smoothed loss falls by less than five standard errors of the mean that it falls from: the lowest of many is low by chance.
  */
 export function suggestRates(points: readonly RangePoint[], steps: number): RangeSuggestion {
   const kept = points.slice(Math.floor(steps / 10), -5);
@@ -118,7 +118,7 @@ export function suggestRates(points: readonly RangePoint[], steps: number): Rang
   const lowest = kept.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
   const before = points.slice(0, points.indexOf(lowest) + 1);
   const standardError = deviation(before.map(({ loss }) => loss)) / Math.sqrt(points.indexOf(kept[0]) + 1);
-  if (kept[0].smoothed - lowest.smoothed < 2 * standardError) return { steepest: null, tenthOfLowest: null };
+  if (kept[0].smoothed - lowest.smoothed < 5 * standardError) return { steepest: null, tenthOfLowest: null };
   return { steepest: kept[steepest].rate, tenthOfLowest: lowest.rate / 10 };
 }
 
