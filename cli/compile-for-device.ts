@@ -47,6 +47,11 @@ export interface DeviceRequest {
   readonly checkpointActivations?: boolean;
   /** Parameters, or scopes of them, that are not trained. */
   readonly freeze?: readonly string[];
+  readonly classWeights?: readonly number[];
+  /** Whether the step takes mixed examples. */
+  readonly mixed?: boolean;
+  /** The largest decay of the weights' averages. */
+  readonly ema?: number;
 }
 
 /** What a training on one device with one batch size runs: `step.onnx` and `eval.onnx`, or what stands in place of them; and the initial weights. */

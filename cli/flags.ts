@@ -31,6 +31,13 @@ export function decimal(above: number, inclusive = false): (text: string) => num
   };
 }
 
+/** Reads a flag's text as a number from 0 to below 1. */
+export function share(text: string): number {
+  const value = text.trim() === '' ? Number.NaN : Number(text);
+  if (!(value >= 0 && value < 1)) throw new InvalidArgumentError('It must be a number from 0 to below 1.');
+  return value;
+}
+
 /** Reads a flag's text as one of several words. */
 export function oneOf<const W extends string>(...words: readonly W[]): (text: string) => W {
   return (text) => {

@@ -13,6 +13,7 @@ const commands: Readonly<Record<string, () => Promise<{ readonly add: (program: 
   build: () => import('./build.ts'),
   summary: () => import('./summary.ts'),
   data: () => import('./data.ts'),
+  lr: () => import('./lr.ts'),
   train: () => import('./train.ts'),
   eval: () => import('./eval.ts'),
   predict: () => import('./predict.ts'),

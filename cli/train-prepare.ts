@@ -7,9 +7,11 @@ import { portable, type Target } from '../compiler/emit/lowering.ts';
 import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
+import type { MixSettings } from '../runtime/data/mix.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { checkLoop, checkOrtTraining, partOf } from '../runtime/trainer.ts';
+import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/trainer.ts';
+import { classWeightsOf } from './class-weights.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
 import { portsOfProgram } from './example-ports.ts';
@@ -34,6 +36,11 @@ export interface TrainFlags extends ModelFlags {
   readonly schedule?: string;
   readonly optimizer?: string;
   readonly clip?: number;
+  readonly patience?: number;
+  readonly classWeights?: string;
+  readonly ema?: number;
+  readonly mixup?: number;
+  readonly cutmix?: number;
   readonly checkpointActivations?: boolean;
   readonly freeze?: string[];
   readonly seed?: number;
@@ -93,10 +100,12 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
   const accumulate = flags.accumulate ?? 1;
   partOf(batch, accumulate);
   checkLoop(flags.loop ?? 1, accumulate);
-  const { engine = 'stock' } = flags;
+  checkPatience(flags.patience ?? null, source.counts.val > 0);
+  const mix = mixOf(flags, source);
+  const { engine = 'stock', ema = null } = flags;
   const ort = engine === 'ort-training';
   if (ort) {
-    checkOrtTraining({ accumulate, loop: flags.loop });
+    checkOrtTraining({ accumulate, loop: flags.loop, mix, ema });
     const unfit = (what: string, flag: string) =>
       usageError(`--engine ort-training runs on ${what}`, 'train', `leave ${flag} out`);
     if (device !== 'auto' && device !== 'cpu') throw unfit(`the processor, not on ${device}`, '--device');
@@ -123,10 +132,14 @@ export async function prepareTraining(path: string | undefined, flags: TrainFlag
     schedule: flags.schedule ?? training.schedule,
     optimizer: optimizer ?? training.optimizer,
     clipNorm: flags.clip ?? training.clipNorm,
+    patience: flags.patience ?? null,
+    classWeights: weighed(flags, source),
+    ema,
     checkpointActivations: flags.checkpointActivations ?? false,
     freeze: flags.freeze ?? [],
     seed,
     augmentation: augmentationOf(flags.augment, source),
+    mix,
     weights: flags.weights === undefined ? null : resolve(flags.weights),
     resetHead: flags.resetHead ?? false,
     engine,
@@ -203,6 +216,24 @@ function augmentationOf(text: string | undefined, { kind }: DataSource): Augment
   return null;
 }
 
+/** @throws DdrcError USAGE, AID_UNFIT */
+function weighed({ classWeights, accumulate = 1 }: TrainFlags, source: DataSource): number[] | null {
+  if (classWeights === undefined) return null;
+  if (accumulate === 1) return classWeightsOf(classWeights, source);
+  throw usageError(
+    '--class-weights weighs the examples of a whole batch against one another, and --accumulate takes it in parts',
+    'train',
+    'leave one of them out',
+  );
+}
+
+function mixOf({ mixup = 0, cutmix = 0 }: TrainFlags, { kind }: DataSource): MixSettings | null {
+  if (mixup === 0 && cutmix === 0) return null;
+  if (kind !== 'arrays') return { mixup, cutmix };
+  const flag = mixup > 0 ? '--mixup' : '--cutmix';
+  throw usageError(`${flag} mixes images, and these data are arrays`, 'train', 'leave it out');
+}
+
 /** @param before what the run was compiled with, which a measurement since then must not change */
 async function compileFor(
   program: Program,
@@ -211,6 +242,7 @@ async function compileFor(
   before?: TrainSettings['step'],
 ) {
   const { batch, accumulate, loop, optimizer, clipNorm, checkpointActivations, freeze, seed, classes, engine } = settings;
+  const { classWeights, mix, ema } = settings;
   const ort = engine === 'ort-training';
   const here = ort ? portable : await targetFor(provider, settings.threads);
   const target: Target = before?.block === here.block ? { ...here, tuned: new Map(Object.entries(before.tuned)) } : here;
@@ -227,6 +259,9 @@ async function compileFor(
     freeze,
     seed,
     classes,
+    ...(classWeights && { classWeights }),
+    ...(mix && { mixed: true }),
+    ...(ema !== null && { ema }),
   });
   const stock = accumulated ? ['grad.onnx', 'update.onnx'] : ['step.onnx'];
   const names = ort ? ['training_model.onnx', 'optimizer_model.onnx'] : stock;

@@ -35,7 +35,7 @@ export function exportBest({ program, settings, compiled }: Prepared, paths: Run
 }
 
 /** The parameters and statistics that a training begins with; `say` is told of those that the file of weights has in another shape. */
-function startOf({ settings, compiled }: Prepared, resume: boolean, say: (line: string) => void): Map<string, TensorData> {
+export function startOf({ settings, compiled }: Prepared, resume: boolean, say: (line: string) => void): Map<string, TensorData> {
   const initial = asTensors(compiled.initial);
   if (settings.weights === null) return initial;
   if (resume && !existsSync(settings.weights)) {
@@ -85,7 +85,9 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
       loop: settings.loop,
       schedule: scheduleOf(settings, examples.size),
       seed: settings.seed,
+      patience: settings.patience,
       augmentation: settings.augmentation,
+      mix: settings.mix,
       paths,
       resume,
       engine: settings.engine,

@@ -1,7 +1,8 @@
 import { isAbsolute, relative, resolve } from 'node:path';
 import type { OptimizerSpec, OptionValue } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
-import type { AugmentationSettings } from '../runtime/data/augment.ts';
+import { type AugmentationSettings, defaultAugmentation } from '../runtime/data/augment.ts';
+import type { MixSettings } from '../runtime/data/mix.ts';
 import { type Provider, providers } from '../runtime/providers.ts';
 import type { RunConfig } from '../runtime/runfolder.ts';
 import { packageVersion } from './project.ts';
@@ -36,12 +37,20 @@ export interface TrainSettings {
   readonly schedule: string;
   readonly optimizer: OptimizerSpec;
   readonly clipNorm: number;
+  /** Epochs without a lower validation loss after which the training is over; null: never. */
+  readonly patience: number | null;
+  /** The weight of each class in the loss that is minimised; null: none. */
+  readonly classWeights: readonly number[] | null;
+  /** The largest decay of the weights' moving averages; null: there are none. */
+  readonly ema: number | null;
   /** Whether the backward pass computes the forward pass again in place of keeping it. */
   readonly checkpointActivations: boolean;
   /** Parameters, or scopes of them, that are not trained. */
   readonly freeze: readonly string[];
   readonly seed: number;
   readonly augmentation: AugmentationSettings | null;
+  /** How the examples of a batch are mixed; null: not at all. */
+  readonly mix: MixSettings | null;
   /** A file of parameters to start from, an absolute path; null: the initialisers. */
   readonly weights: string | null;
   /** Whether parameters of another shape than in that file take the initialisers' values. */
@@ -80,6 +89,7 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
     ...laterSettings,
     ...config,
     ...(isObject(config.data) && { data: { contents: null, ...(config.data as object) } }),
+    ...(isObject(config.augmentation) && { augmentation: { ...laterAugmentation, ...(config.augmentation as object) } }),
     ...(isObject(config.step) && { step: { tuned: {}, ...(config.step as object) } }),
   };
   const wrong = Object.entries(checks).find(([path, fits]) => !fits(valueAt(given, path), given))?.[0];
@@ -110,18 +120,39 @@ function shortest(folder: string, path: string): string {
 }
 
 /** Settings that the first run folders did not have, as they were then. */
-const laterSettings: Pick<TrainSettings, 'accumulate' | 'resetHead' | 'checkpointActivations' | 'loop' | 'engine' | 'freeze'> = {
+const laterSettings: Pick<
+  TrainSettings,
+  | 'accumulate'
+  | 'resetHead'
+  | 'checkpointActivations'
+  | 'loop'
+  | 'engine'
+  | 'freeze'
+  | 'patience'
+  | 'classWeights'
+  | 'ema'
+  | 'mix'
+> = {
   accumulate: 1,
   resetHead: false,
   checkpointActivations: false,
   loop: 1,
   engine: 'stock',
   freeze: [],
+  patience: null,
+  classWeights: null,
+  ema: null,
+  mix: null,
 };
+
+const { magnify, share } = defaultAugmentation;
+/** The same of augmentation: it varied all images, and magnified none. */
+const laterAugmentation: Partial<AugmentationSettings> = { magnify, share };
 
 type Check = (value: unknown) => boolean;
 const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
 const isNumber: Check = (value) => typeof value === 'number' && Number.isFinite(value);
+const isAlpha: Check = (value) => isNumber(value) && (value as number) >= 0;
 const isText: Check = (value) => typeof value === 'string';
 const isCount: Check = (value) => Number.isSafeInteger(value) && (value as number) >= 0;
 const isPositive: Check = (value) => isCount(value) && value !== 0;
@@ -159,10 +190,14 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   'optimizer.kind': oneOf('sgd', 'adam', 'adamw', 'rmsprop'),
   'optimizer.weightDecay': isNumber,
   clipNorm: isNumber,
+  patience: orNull(isPositive),
+  classWeights: orNull((value) => Array.isArray(value) && value.every((weight) => isNumber(weight) && weight > 0)),
+  ema: orNull((value) => isNumber(value) && (value as number) >= 0 && (value as number) < 1),
   checkpointActivations: oneOf(true, false),
   freeze: (value) => Array.isArray(value) && value.every(isText),
   seed: isCount,
   augmentation: orNull(isObject),
+  mix: orNull((value) => isObject(value) && [(value as MixSettings).mixup, (value as MixSettings).cutmix].every(isAlpha)),
   weights: orNull(isText),
   resetHead: oneOf(true, false),
   engine: oneOf('stock', 'ort-training'),

@@ -9,11 +9,12 @@ import { describeModel } from '../runtime/predictor.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors-file.ts';
-import type { EpochLine, TrainResult } from '../runtime/trainer.ts';
+import { parseSchedule } from '../runtime/schedule.ts';
+import { type EpochLine, isExhausted, type TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { addModelFlags, decimal, list, oneOf, wholeNumber, written } from './flags.ts';
+import { addModelFlags, decimal, list, oneOf, share, wholeNumber, written } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
@@ -45,10 +46,25 @@ export function add(program: Command): void {
     .option('--schedule <text>', 'constant, step:every=10,gamma=0.1, cosine:floor=0, one-cycle:start=0.3, …+warmup=100')
     .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
     .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
+    .option('--patience <n>', 'early stopping: end after so many epochs without a lower validation loss', wholeNumber(1))
+    .option(
+      '--class-weights <text>',
+      'weight of each class in the loss that is minimised: balanced, or CLASS=W,CLASS=W (others: 1)',
+    )
+    .option('--ema <decay>', 'validate, test and export moving averages of the weights, of this decay at most (0.999)', share)
     .option('--checkpoint-activations', checkpointFlag)
     .option('--freeze <a,b,c>', 'parameters, or scopes of them, that training leaves as they are', list)
     .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
-    .option('--augment <text>', 'none, or settings as in rotate=15,flip=x (default: all, for images)')
+    .option(
+      '--augment <text>',
+      'none, or settings as in rotate=15,flip=x,magnify=2,share=0.5 (default: all but magnify, for images)',
+    )
+    .option('--mixup <alpha>', 'mix each image and its loss with those of another, in shares of Beta(ALPHA, ALPHA)', decimal(0))
+    .option(
+      '--cutmix <alpha>',
+      'put a rectangle of another image into each; with --mixup, one of the two for each batch',
+      decimal(0),
+    )
     .option('--weights <file>', 'safetensors file of parameters to start from')
     .option('--reset-head', 'with --weights: initialise anew what has another shape in the file, as a head for other classes')
     .option('--run <folder>', 'where the results go (default: runs/MODEL-N)')
@@ -120,7 +136,8 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
     const done = completed(run.paths, settings);
     if (done) {
       if (!existsSync(run.paths.model)) exportBest(await prepareResumed(settings, run.paths.folder, flags), run.paths);
-      process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs\n`);
+      const early = done.stoppedEarly ? `, ended by --patience ${settings.patience}` : '';
+      process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs${early}\n`);
       report(run, settings, done, flags);
       return;
     }
@@ -194,33 +211,47 @@ function introduce(
   display.print(`${program.name}  ${options.join(' ')}`);
   display.print(`data    ${describeParts(source)}`);
   if (source.classes) display.print(`classes ${source.classes.join(', ')}`);
-  for (const note of source.notes) display.print(`note    ${note}`);
+  for (const note of [...source.notes, ...notesOf(settings)]) display.print(`note    ${note}`);
   const threads = `${settings.threads} ${settings.threads === 1 ? 'thread' : 'threads'}`;
   display.print(`device  ${settings.provider}${settings.provider === 'cpu' ? `, ${threads}` : ''} (${why})`);
   display.print(`run     ${shown(paths.folder)}${resume ? ', resumed' : ''}`);
 }
 
+/** What a user should know about settings that go together badly, a sentence each. */
+function notesOf({ patience, schedule, epochs }: TrainSettings): string[] {
+  const { kind } = parseSchedule(schedule);
+  if (patience === null || (kind !== 'one-cycle' && kind !== 'cosine')) return [];
+  return [
+    `The ${kind} schedule is laid out for all ${epochs} epochs; where --patience ends the training, the end of it is cut off.`,
+  ];
+}
+
 /** What a run that has nothing left to do came to; null where it has. */
-function completed({ metrics, last: checkpoint }: RunPaths, { epochs, data }: TrainSettings): TrainResult | null {
+function completed({ metrics, last: checkpoint }: RunPaths, { epochs, data, patience }: TrainSettings): TrainResult | null {
   if (!existsSync(metrics) || !existsSync(checkpoint)) return null;
   // The checkpoint of the last epoch's end is written after its line of metrics. One that is damaged is found out when it is loaded.
   const progress = parseProgress(readSafetensors(checkpoint).metadata.progress);
-  if (!progress || progress.epoch <= epochs) return null;
+  if (!progress) return null;
+  const passed = progress.epoch - 1;
+  const stoppedEarly = passed < epochs && isExhausted(patience, passed, progress.bestEpoch);
+  if (passed < epochs && !stoppedEarly) return null;
   const lines = readLines(metrics) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
   const done = lines.filter((line): line is EpochLine => line.epoch !== undefined);
   const test = lines.at(-1)?.test;
-  if (done.length < epochs || (test === undefined && data.examples.test > 0)) return null;
+  if (done.length < passed || (test === undefined && data.examples.test > 0)) return null;
   const best = done.reduce((a, b) => (b.val && a.val ? (b.val.loss < a.val.loss ? b : a) : b));
-  return { stopped: false, epochs: done.length, bestEpoch: best.epoch, bestLoss: best.val?.loss ?? null, test: test ?? null };
+  const { epoch: bestEpoch, val } = best;
+  return { stopped: false, stoppedEarly, epochs: done.length, bestEpoch, bestLoss: val?.loss ?? null, test: test ?? null };
 }
 
 function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { json }: TrainFlags): void {
   const folder = shown(paths.folder);
-  const { stopped, epochs, bestEpoch, bestLoss, test } = result;
+  const { stopped, stoppedEarly, epochs, bestEpoch, bestLoss, test } = result;
   const drawn = settings.data.path === null;
   if (json) {
     const kind = drawn ? 'drawn' : 'own';
-    process.stdout.write(`${JSON.stringify({ run: folder, data: kind, stopped, epochs, bestEpoch, bestLoss, test })}\n`);
+    const figures = { run: folder, data: kind, stopped, stoppedEarly, epochs, bestEpoch, bestLoss, test };
+    process.stdout.write(`${JSON.stringify(figures)}\n`);
     return;
   }
   if (stopped) {
@@ -232,6 +263,10 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     return;
   }
   const lines: string[] = [];
+  if (stoppedEarly) {
+    const since = `no lower validation loss in ${settings.patience} epochs (--patience)`;
+    lines.push(`ended after ${epochs} of ${settings.epochs} epochs: ${since}`);
+  }
   const best =
     bestLoss === null
       ? `epoch ${bestEpoch}, the last`

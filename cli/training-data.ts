@@ -52,6 +52,8 @@ export interface DataSource {
   /** The number of examples of each part, and where they come from. */
   readonly counts: Readonly<Record<Part, number>>;
   readonly sources: Readonly<Record<Part, string>>;
+  /** How many examples to train on each class has; null where the examples have no class. */
+  trainingCounts(): readonly number[] | null;
   /** What a user should know, a sentence each. */
   readonly notes: readonly string[];
   /** A hash of what the examples are and how they are divided: a resumed run must find the same. */
@@ -101,6 +103,7 @@ function drawnSource({ val, test }: DataRequest, ports: ExamplePorts): DataSourc
     classCount: drawnClasses.length,
     counts,
     sources: { train: 'drawn', val: 'drawn', test: 'drawn' },
+    trainingCounts: () => drawnClasses.map(() => counts.train / drawnClasses.length),
     notes: [],
     fingerprint: hash(counts),
     contents: () => null,
@@ -132,6 +135,11 @@ function imageSource(path: string, request: DataRequest, ports: ExamplePorts): D
     classCount: listing.classes.length,
     counts: countsOf(parts),
     sources: parts.sources,
+    trainingCounts: () =>
+      countByClass(
+        listing.classes.length,
+        parts.train.map((i) => listing.items[i].label),
+      ),
     notes: [...listing.notes, ...parts.notes],
     fingerprint: fingerprintOf(listing, parts),
     contents: () => contentsHash([...parts.train, ...parts.val, ...parts.test].map((i) => listing.items[i].path)),
@@ -176,6 +184,12 @@ function arraySource(path: string, request: DataRequest, { names, label }: Examp
     classCount,
     counts: countsOf(parts),
     sources: { train: said(sources.train), val: said(sources.val), test: said(sources.test) },
+    trainingCounts: () =>
+      labels &&
+      countByClass(
+        classCount!,
+        parts.train.map((i) => labels[i]),
+      ),
     notes: [],
     fingerprint: hash([createHash('sha256').update(readBytes(path)).digest('hex'), parts.train, parts.val, parts.test]),
     contents: () => null,
@@ -206,6 +220,12 @@ function readPart(flag: string, text: string): number | string {
 
 function countsOf({ train, val, test }: Readonly<Record<Part, readonly number[]>>): Record<Part, number> {
   return { train: train.length, val: val.length, test: test.length };
+}
+
+function countByClass(classes: number, labels: readonly number[]): number[] {
+  const counts = new Array<number>(classes).fill(0);
+  for (const label of labels) counts[label]++;
+  return counts;
 }
 
 /** Of every item of every part its path within the data and its label, in order. */

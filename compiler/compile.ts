@@ -66,6 +66,21 @@ export interface CompileRequest {
    * with moments of 0, as others would still move what is frozen.
    */
   readonly freeze?: readonly string[];
+  /**
+   * The weight of each class in the loss that `step`, `loop`, `grad` and `training_model` minimise, where the model gives its loss functions none; the loss of
+   * `eval` and `eval_model` stays as it is. None by default.
+   */
+  readonly classWeights?: readonly number[];
+  /**
+   * Whether `step`, `loop` and `grad` take batches that were mixed with themselves (mixup, CutMix), by the inputs `mix_share` and, for each target,
+   * `TARGET_partner`. Targets are then class indices.
+   */
+  readonly mixed?: boolean;
+  /**
+   * The largest decay d of exponential moving averages of parameters and running statistics, which `step`, `loop` and `update` then keep as the states `ema`
+   * and `ema_statistics`, and from which `eval` computes; from 0 to below 1. None by default.
+   */
+  readonly ema?: number;
   /** Names of the classes in the order of the scores, as many as there are scores; manifest, `model` and `tunable` carry them. None by default. */
   readonly classes?: readonly string[];
   /** What images come as in `model`: `float32` [N,3,S,S] in [0,1] (default) or `uint8` [N,S,S,3]. */
@@ -90,7 +105,7 @@ export interface Compiled {
  * Compiles a program: forward, differentiation, optimizer, lowering, serialisation. The same request gives the same bytes.
  * @throws DdrcError for shape mistakes, a model that cannot be trained where training files are asked for, a target that has no lowering,
  *   weights of another model (CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE), another number of classes than scores (DATA_CLASSES_DIFFER), names to
- *   freeze that the model has not, or that leave nothing to train (FREEZE_UNKNOWN, FREEZE_ALL), what ONNX Runtime's training API cannot do
+ *   freeze that the model has not, or that leave nothing to train (FREEZE_UNKNOWN, FREEZE_ALL), class weights or mixed targets that the loss does not take (AID_UNFIT), what ONNX Runtime's training API cannot do
  *   (ARTIFACTS_UNFIT), a request that says what it does not know (COMPILE_REQUEST)
  */
 export function compile(program: Program, request: CompileRequest = {}): Compiled {
@@ -106,14 +121,16 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
   if (request.weights) checkWeights(program, [...parameters, ...statistics], request.weights);
   const identity = JSON.stringify({ model: program.name, options: program.options, parameters, statistics });
   const modelHash = sha256(new TextEncoder().encode(identity));
-  const emitTraining = ({ graph, parameters, statistics }: TrainingGraph) => {
+  const emitTraining = ({ graph, parameters, statistics, vectors }: TrainingGraph) => {
     const lean = request.checkpointActivations ? checkpoint(simplify(graph)) : graph;
-    return emitGraph(lean, target, { parameters, statistics });
+    return emitGraph(lean, target, { parameters, statistics, vectors });
   };
   const given = request.weights ? arraysOf(request.weights) : initial;
   const input = request.input ?? 'float32';
   const preprocessing = preprocessingOf(program, input);
   const frozen = frozenBy(program, request.freeze ?? []);
+  const { classWeights, mixed } = request;
+  const averaged = request.ema !== undefined;
   const ortTraining: OrtTrainingRequest = {
     target,
     batch,
@@ -123,8 +140,10 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     rates: request.rates ?? [program.training.learningRate],
     checkpointActivations: request.checkpointActivations ?? false,
     frozen,
+    classWeights,
   };
-  const emitStep = once(() => emitTraining(stepGraph(program, { batch, optimizer, clipNorm, frozen }, request.gradients)));
+  const updating = { optimizer, clipNorm, frozen, averaged };
+  const emitStep = once(() => emitTraining(stepGraph(program, { batch, ...updating, classWeights, mixed }, request.gradients)));
   const metadataWith = (images: Manifest['preprocessing']) => ({
     'ddrc.model': program.name,
     'ddrc.options': JSON.stringify(program.options),
@@ -143,9 +162,9 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     features: () => emitFeatures(program, inference),
     step: emitStep,
     loop: () => loopOf(emitStep()),
-    grad: () => emitTraining(gradientGraph(program, batch, frozen)),
-    update: () => emitTraining(updateGraph(program, { optimizer, clipNorm, frozen })),
-    eval: () => emitTraining(evaluationGraph(program, inferenceBatch)),
+    grad: () => emitTraining(gradientGraph(program, batch, frozen, { classWeights, mixed })),
+    update: () => emitTraining(updateGraph(program, updating)),
+    eval: () => emitTraining(evaluationGraph(program, inferenceBatch, averaged)),
     training_model: () => emitTrainingModel(program, ortTraining),
     eval_model: () => emitEvalModel(program, ortTraining),
     optimizer_model: () => emitOptimizerModel(program, ortTraining),
@@ -172,6 +191,7 @@ export function compile(program: Program, request: CompileRequest = {}): Compile
     statistics,
     optimizer: { ...optimizer },
     slots: slotNames(optimizer),
+    ...(averaged && { ema: request.ema }),
     clipNorm,
     classes: request.classes ?? null,
     scores: program.scores,

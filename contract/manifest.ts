@@ -20,8 +20,9 @@ export const manifestVersion = 1;
 /**
  * What a value is for. `data` and `target`: a batch. `state`: a flat vector that a step replaces by the output called `…_out`.
  * `hyperparameter`: a scalar fed with each step. `seed`: an integer in [0, 2^24), another one each step.
+ * `mix`: what a batch that was mixed with itself takes beside its targets.
  */
-export type ManifestRole = 'data' | 'target' | 'state' | 'hyperparameter' | 'seed' | 'loss' | 'output' | 'gradient';
+export type ManifestRole = 'data' | 'target' | 'state' | 'hyperparameter' | 'seed' | 'loss' | 'output' | 'gradient' | 'mix';
 
 export interface ManifestPort {
   readonly name: string;
@@ -78,6 +79,11 @@ export interface Manifest {
   readonly optimizer: OptimizerDescription;
   /** Names of the optimizer's flat vectors, each as long as `parameters`, zero before training: `moment1`, `moment2`. */
   readonly slots: readonly string[];
+  /**
+   * The largest decay of exponential moving averages of parameters and statistics, the states `ema` and `ema_statistics`, which start as these do; absent: the
+   * graphs keep none.
+   */
+  readonly ema?: number;
   /** Largest global norm of the gradient; 0: not clipped. */
   readonly clipNorm: number;
   readonly classes: readonly string[] | null;

@@ -11,6 +11,7 @@ export const codes = {
   GRAPH_INVALID: 'The compiler made a graph that its own verifier refuses: a defect of ddrc, please report it.',
   FREEZE_ALL: 'Every parameter is frozen, so there is nothing to train.',
   FREEZE_UNKNOWN: 'A name that is to be frozen belongs to no parameter and no scope.',
+  AID_UNFIT: 'A training aid (class weights, mixup, …) does not go with the model or the data.',
   GRADIENT_MISSING: 'A trainable parameter is behind an operator that has no gradient.',
   LOWERING_MISSING: 'No lowering of an operator fits the target.',
   PARAMETER_DUPLICATE: 'Two parameters of a model have the same name.',

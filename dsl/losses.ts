@@ -6,7 +6,7 @@ import { constantLike } from './constants.ts';
 import { abs, add, cast, div, exp, log, mul, neg, sub } from './elementwise.ts';
 import { mean, sum } from './reductions.ts';
 import { gather, oneHot } from './shaping.ts';
-import { type AnyTensor, check, type Shape, type Tensor } from './tensor.ts';
+import { type AnyTensor, check, contextOf, type Shape, type Tensor } from './tensor.ts';
 import type { fits, sameShape } from './types/index.ts';
 
 /** Scores [N,K] and class indices int64 [N]. */
@@ -16,7 +16,10 @@ type Label = Tensor<Shape, 'int64'>;
 export interface CrossEntropyOptions {
   /** Share of the target that is spread evenly over all classes, from 0 to 1; 0 by default. */
   readonly smoothing?: number;
-  /** A weight for each class: an example counts with its class's, and the mean is weighted (PyTorch's `weight`). */
+  /**
+   * A weight for each class: an example counts with its class's, and the mean is weighted (PyTorch's `weight`). By default those that a training asks for
+   * (`ddrc train --class-weights`), in training only; otherwise none.
+   */
   readonly classWeights?: readonly number[];
 }
 
@@ -51,6 +54,15 @@ function requireScores(
   }
 }
 
+/** The options with the class weights that hold, once all was found to fit. */
+function resolve(op: string, logits: Logits, label: Label, options: CrossEntropyOptions): CrossEntropyOptions {
+  return check(op, [logits, label], (types, site) => {
+    const resolved = { ...options, classWeights: contextOf(logits).lossWeights(options.classWeights) };
+    requireScores(types, site, resolved);
+    return resolved;
+  });
+}
+
 /** Target distribution [N,K] of a label: (1 − smoothing) · onehot + smoothing / K. */
 function targetOf(label: Label, classes: number, smoothing: number): Tensor {
   const hot: Tensor = oneHot(label, classes);
@@ -62,8 +74,7 @@ function targetOf(label: Label, classes: number, smoothing: number): Tensor {
  * weights, where class weights are given.
  */
 export function softmaxCrossEntropy(logits: Logits, label: Label, options: CrossEntropyOptions = {}): Tensor<[], 'float32'> {
-  const { smoothing = 0, classWeights } = options;
-  check('softmaxCrossEntropy', [logits, label], (types, site) => requireScores(types, site, options));
+  const { smoothing = 0, classWeights } = resolve('softmaxCrossEntropy', logits, label, options);
   const target = targetOf(label, logits.shape[1] as number, smoothing);
   const terms: Tensor = mul(target, logSoftmax(logits) as Tensor);
   if (!classWeights) return neg(mean(sum(terms, [1]), [0])) as Tensor<[], 'float32'>;
@@ -77,8 +88,7 @@ export function softmaxCrossEntropy(logits: Logits, label: Label, options: Cross
  * ln(1 + eˣ) − t·x, the first term as max(x, 0) + ln(1 + e^−|x|). Class weights multiply a class's terms.
  */
 export function sigmoidCrossEntropy(logits: Logits, label: Label, options: CrossEntropyOptions = {}): Tensor<[], 'float32'> {
-  const { smoothing = 0, classWeights } = options;
-  check('sigmoidCrossEntropy', [logits, label], (types, site) => requireScores(types, site, options));
+  const { smoothing = 0, classWeights } = resolve('sigmoidCrossEntropy', logits, label, options);
   const x: Tensor = logits;
   const target = targetOf(label, x.shape[1] as number, smoothing);
   const softplus = add(relu(x), log(add(exp(neg(abs(x))), 1)));

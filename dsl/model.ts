@@ -1,5 +1,13 @@
-import { Graph } from '../compiler/ir/graph.ts';
-import type { BuildRequest, BuiltGraph, ModelPort, Program, TrainingDefaults } from '../compiler/ir/program.ts';
+import { Graph, type Value } from '../compiler/ir/graph.ts';
+import { scalar } from '../compiler/ir/ndarray.ts';
+import {
+  type BuildRequest,
+  type BuiltGraph,
+  type ModelPort,
+  type Program,
+  partnerOf,
+  type TrainingDefaults,
+} from '../compiler/ir/program.ts';
 import { type DType, formatShape, type Shape } from '../compiler/ir/types.ts';
 import { operators } from '../compiler/ops/index.ts';
 import { DdrcError } from '../diagnostics/error.ts';
@@ -143,12 +151,12 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
   request: BuildRequest,
 ): BuiltGraph {
   const graph = new Graph(definition.name, request.mode, operators);
-  const context = new Context(graph, request.batch, request.weights);
-  const feed = (ports: Ports, role: 'data' | 'target') =>
+  const context = new Context(graph, request.batch, request.weights, request.classWeights);
+  const feed = (ports: Ports, role: 'data' | 'target' | 'mix', called = (name: string) => name) =>
     Object.fromEntries(
       Object.entries(ports).map(([name, { shape, dtype }]) => {
         const bound = shape.map((dim) => (dim === 'N' ? request.batch : dim));
-        return [name, tensor(context, graph.input(name, { dtype, shape: bound }, role))];
+        return [name, tensor(context, graph.input(called(name), { dtype, shape: bound }, role))];
       }),
     );
   // A mistake may lie below many scopes, and its line in the model file is looked for in the stack.
@@ -158,8 +166,8 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
     const results = definition.forward(feed(inputs, 'data') as TensorsOf<I>, options);
     const outputs = checkOutputs(definition.name, results);
     context.close();
-    const loss =
-      request.loss && definition.loss ? definition.loss(results, feed(targets, 'target') as TensorsOf<T>, options) : null;
+    const lossOf = (given: object) => definition.loss?.(results, given as TensorsOf<T>, options);
+    const loss = request.loss && definition.loss ? lossOf(feed(targets, 'target')) : null;
     if (loss !== null && (!isTensor(loss) || loss.shape.length !== 0)) {
       // Said of the batch by its name, not of the size that this graph happens to have.
       if (request.batch !== 'N') build(definition, options, inputs, targets, { ...request, batch: 'N' });
@@ -171,19 +179,48 @@ function build<O extends OptionSpecs, I extends Ports, T extends Ports, R extend
           : 'return what a loss function gives: softmaxCrossEntropy(logits, label)',
       });
     }
+    const training = loss !== null && request.mode === 'training';
+    const mixed = training && request.mixed;
+    if (mixed) requireClasses(definition.name, targets);
+    const partners = mixed ? lossOf(feed(targets, 'mix', partnerOf)) : null;
+    if (training && request.classWeights && !context.weighed) {
+      throw new DdrcError({
+        code: 'AID_UNFIT',
+        message: `${definition.name}: its loss takes no class weights`,
+        hint: 'softmaxCrossEntropy and sigmoidCrossEntropy take them, where the model gives them none of its own',
+      });
+    }
     return {
       graph,
       parameters: context.parameters,
       statistics: context.statistics,
       updates: context.updates,
       outputs,
-      loss: loss && graphValue(loss),
+      loss: partners ? mixedLoss(graph, graphValue(loss!), graphValue(partners)) : loss && graphValue(loss),
     };
   } catch (error) {
     throw located(error);
   } finally {
     Error.stackTraceLimit = stackTraceLimit;
   }
+}
+
+/** share · own + (1 − share) · other: the loss of examples that were mixed with others in this share. */
+function mixedLoss(graph: Graph, own: Value, other: Value): Value {
+  const share = graph.input('mix_share', { dtype: 'float32', shape: [] }, 'mix');
+  const rest = graph.op('sub', [graph.constant(scalar(1)), share]);
+  return graph.op('add', [graph.op('mul', [share, own]), graph.op('mul', [rest, other])]);
+}
+
+/** Refuses to mix examples that have something else than classes to be mixed by. */
+function requireClasses(model: string, targets: Ports): void {
+  const other = Object.entries(targets).find(([, { kind }]) => kind !== 'class')?.[0];
+  if (other === undefined && Object.keys(targets).length > 0) return;
+  throw new DdrcError({
+    code: 'AID_UNFIT',
+    message: `${model}: examples are mixed by their classes, and ${other === undefined ? 'it has no target' : `its target ${other} is none`}`,
+    hint: 'train it without mixup and CutMix',
+  });
 }
 
 /** Refuses a model that is another one the next time: a counter beside `forward`, or a random number in it. */
@@ -202,7 +239,7 @@ function requireSame(model: string, before: BuiltGraph, now: BuiltGraph): void {
   });
 }
 
-/** Names that emitted graphs use for values of their own, beside those that end in `_out`. */
+/** Names that emitted graphs use for values of their own, beside those that end in `_out` or `_partner`. */
 const reserved = [
   'loss',
   'gradients',
@@ -220,6 +257,10 @@ const reserved = [
   'momentum',
   'velocity',
   'mean_square',
+  'ema',
+  'ema_statistics',
+  'ema_rate',
+  'mix_share',
 ];
 
 function checkNames(model: string, inputs: readonly string[], targets: readonly string[], outputs: readonly string[]): void {
@@ -246,7 +287,7 @@ function checkNames(model: string, inputs: readonly string[], targets: readonly 
       hint: 'give one of them another name',
     });
   }
-  const taken = all.find((name) => reserved.includes(name) || name.endsWith('_out'));
+  const taken = all.find((name) => reserved.includes(name) || /_(out|partner)$/.test(name));
   if (taken !== undefined) {
     throw new DdrcError({
       code: 'MODEL_INVALID',

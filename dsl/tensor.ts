@@ -30,6 +30,8 @@ export class Context {
   readonly parameters: Stored[] = [];
   readonly statistics: Stored[] = [];
   readonly updates = new Map<Value, Value>();
+  /** Whether a loss took the class weights that were asked for. */
+  weighed = false;
   private seedInput: Value | null = null;
   private salts = 0;
   private complete = false;
@@ -39,7 +41,15 @@ export class Context {
     /** Size of the leading dimension of inputs, which `'N'` stands for. */
     readonly batch: Dim,
     private readonly weights?: ReadonlyMap<string, NDArray>,
+    private readonly classWeights?: readonly number[],
   ) {}
+
+  /** The class weights of a loss function: the model's `own`, or else, in training, those that were asked for. */
+  lossWeights(own?: readonly number[]): readonly number[] | undefined {
+    if (own || !this.classWeights || this.graph.mode === 'inference') return own;
+    this.weighed = true;
+    return this.classWeights;
+  }
 
   /** A trainable parameter called `name` in the current scope. */
   parameter(name: string, shape: readonly number[], initializer: Initializer): Value {

@@ -35,6 +35,33 @@ export function permutation(n: number, next: () => number): Uint32Array {
   return order;
 }
 
+/**
+ * A number of the distribution Beta(α, α), drawn from `next`: x/(x + y) of two gamma-distributed numbers, by their logarithms, as for a small α both may be
+ * too small for a number.
+ */
+export function symmetricBeta(alpha: number, next: () => number): number {
+  const x = logGammaDistributed(alpha, next);
+  const y = logGammaDistributed(alpha, next);
+  return 1 / (1 + Math.exp(y - x));
+}
+
+/** The logarithm of a number of the distribution Gamma(shape, 1): Marsaglia and Tsang 2000; below a shape of 1 that of shape + 1, times u^(1/shape). */
+function logGammaDistributed(shape: number, next: () => number): number {
+  if (shape < 1) return logGammaDistributed(shape + 1, next) + Math.log(1 - next()) / shape;
+  const d = shape - 1 / 3;
+  const c = 1 / Math.sqrt(9 * d);
+  for (;;) {
+    const x = normal(next);
+    const v = (1 + c * x) ** 3;
+    if (v > 0 && Math.log(1 - next()) < 0.5 * x * x + d * (1 - v + Math.log(v))) return Math.log(d) + Math.log(v);
+  }
+}
+
+/** A number of the standard normal distribution: Box and Muller; 1 − u keeps the logarithm finite. */
+function normal(next: () => number): number {
+  return Math.sqrt(-2 * Math.log(1 - next())) * Math.cos(2 * Math.PI * next());
+}
+
 /** The seed of a training step's dropout: an integer in [0, 2²⁴), so that float32 holds it exactly, drawn anew for each step. */
 export function seed24(seed: number | string, step: number): number {
   return hash(joined(seed, ['dropout', step]), 1) >>> 8;

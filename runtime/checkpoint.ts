@@ -39,18 +39,21 @@ const noChecksum = '0'.repeat(64);
 const refetch = 'use an older checkpoint of the run (best.safetensors), or take another copy';
 
 /**
- * Writes a checkpoint, atomically: safetensors with parameters and statistics by name, moments as `m:NAME` and `v:NAME`, `step` int64 [], and in the
- * metadata format, version, model hash, progress (JSON) and the SHA-256 of the whole file (computed with 64 zeros in its own place).
+ * Writes a checkpoint, atomically: safetensors with parameters and statistics by name, moments as `m:NAME` and `v:NAME`, averages of both as `ema:NAME`, `step`
+ * int64 [], and in the metadata format, version, model hash, progress (JSON) and the SHA-256 of the whole file (computed with 64 zeros in its own place).
  * The same state gives the same bytes.
  * @throws DdrcError CHECKPOINT_NOT_FINITE, so that a good checkpoint is never replaced by a useless one; OUTPUT_UNWRITABLE, DISK_FULL
  */
 export function saveCheckpoint(path: string, tables: Pick<ExpectedState, 'parameters' | 'statistics'>, state: Checkpoint): void {
   const tensors = unpackState(tables.parameters, state.parameters);
   for (const [name, tensor] of unpackState(tables.statistics, state.statistics)) tensors.set(name, tensor);
-  const moments = { 'm:': state.moment1, 'v:': state.moment2 };
-  for (const [prefix, flat] of Object.entries(moments)) {
-    if (flat) for (const [name, tensor] of unpackState(tables.parameters, flat)) tensors.set(prefix + name, tensor);
-  }
+  const put = (prefix: string, table: readonly TableEntry[], flat: Float32Array | undefined) => {
+    if (flat) for (const [name, tensor] of unpackState(table, flat)) tensors.set(prefix + name, tensor);
+  };
+  put('m:', tables.parameters, state.moment1);
+  put('v:', tables.parameters, state.moment2);
+  put('ema:', tables.parameters, state.ema);
+  put('ema:', tables.statistics, state.emaStatistics);
   tensors.set('step', { dtype: 'int64', shape: [], data: BigInt64Array.of(BigInt(state.step)) });
   checkFinite(tensors, path);
   const progress = JSON.stringify(state.progress);
@@ -151,7 +154,7 @@ export function loadStart(
     });
   }
   const replaced = new Set(reset.map(({ name }) => name));
-  const dropped = new Set(['step', ...momentNames(expected.parameters), ...replaced]);
+  const dropped = new Set([...besideNames(expected), ...replaced]);
   const tensors = new Map([
     ...[...file.tensors].filter(([name]) => !dropped.has(name)),
     ...[...anew].filter(([name]) => replaced.has(name)),
@@ -230,13 +233,13 @@ function checkedWeights(
   { parameters, statistics }: ExpectedState,
   resettable = 0,
 ): Weights {
-  const beside = new Set(['step', ...momentNames(parameters)]);
+  const beside = new Set(besideNames({ parameters, statistics }));
   checkNames([parameters, statistics], tensors, path, '', { beside, resettable });
-  const moments = ['m:', 'v:'].map((prefix) => {
-    if (!parameters.some(({ name }) => tensors.has(prefix + name))) return undefined;
-    checkNames([parameters], tensors, path, prefix);
-    return packed(parameters, tensors, prefix);
-  });
+  const taken = (prefix: string, table: readonly TableEntry[]) => {
+    if (!table.some(({ name }) => tensors.has(prefix + name))) return undefined;
+    checkNames([table], tensors, path, prefix);
+    return packed(table, tensors, prefix);
+  };
   checkFinite(tensors, path);
   const step = tensors.get('step');
   if (step && (step.dtype !== 'int64' || step.data.length !== 1 || BigInt(step.data[0]) < 0n)) {
@@ -246,14 +249,18 @@ function checkedWeights(
   return {
     parameters: packed(parameters, tensors, ''),
     statistics: packed(statistics, tensors, ''),
-    moment1: moments[0],
-    moment2: moments[1],
+    moment1: taken('m:', parameters),
+    moment2: taken('v:', parameters),
+    ema: taken('ema:', parameters),
+    emaStatistics: taken('ema:', statistics),
     step: step && Number(step.data[0]),
   };
 }
 
-function momentNames(parameters: readonly TableEntry[]): string[] {
-  return parameters.flatMap(({ name }) => [`m:${name}`, `v:${name}`]);
+/** What a checkpoint may have beside parameters and statistics. */
+function besideNames({ parameters, statistics }: Pick<ExpectedState, 'parameters' | 'statistics'>): string[] {
+  const averages = [...parameters, ...statistics].map(({ name }) => `ema:${name}`);
+  return ['step', ...parameters.flatMap(({ name }) => [`m:${name}`, `v:${name}`]), ...averages];
 }
 
 function checkFinite(tensors: ReadonlyMap<string, TensorData>, path: string): void {

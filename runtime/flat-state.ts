@@ -20,6 +20,9 @@ export interface Weights {
   readonly moment1?: Float32Array;
   /** The optimizer's second vector in the parameters' order (Adam's v, RMSprop's velocity), absent where it has none. */
   readonly moment2?: Float32Array;
+  /** The moving averages of parameters and statistics, where a training keeps them. */
+  readonly ema?: Float32Array;
+  readonly emaStatistics?: Float32Array;
   /** The number of optimizer steps taken so far, absent in a file without an optimizer's state. */
   readonly step?: number;
 }
@@ -77,8 +80,8 @@ export function checkNames(
   const table = tables.flat();
   const missing = table.filter(({ name }) => !tensors.has(prefix + name)).map(({ name }) => prefix + name);
   const known = new Set(table.map(({ name }) => prefix + name));
-  // The moments of an unknown parameter say nothing that its own name does not say.
-  const isMoment = (name: string) => /^[mv]:/.test(name) && tensors.has(name.slice(2));
+  // The moments and averages of an unknown parameter say nothing that its own name does not say.
+  const isMoment = (name: string) => /^(m|v|ema):/.test(name) && tensors.has(name.slice(name.indexOf(':') + 1));
   const unknown = beside
     ? [...tensors.keys()].filter(
         (name) => !known.has(name) && !beside.has(name) && !isMoment(name) && !isBatchCount(name, tensors.get(name)!),

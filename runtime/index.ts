@@ -37,6 +37,7 @@ export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, load
 export { type Inspection, inspect } from './data/inspect.ts';
 export { listImages, readListing } from './data/layout.ts';
 export { itemsOfSplit, type Listing, type ListingItem, type ListingOptions } from './data/listing.ts';
+export type { MixSettings } from './data/mix.ts';
 export type { TestAugmentation } from './data/orientations.ts';
 export { type Preparation, type Prepared, prepare } from './data/prepare.ts';
 export { chooseParts, defaultFraction, type Parts, parseSplit, type SplitOptions } from './data/split.ts';
@@ -111,6 +112,7 @@ export {
   probe,
   providers,
 } from './providers.ts';
+export { type RangePoint, type RangeSuggestion, type RangeTestRequest, rangeTest, suggestRates } from './range-test.ts';
 export { createRun, nextRunFolder, openRun, type Run, type RunConfig, type RunPaths, runPaths } from './runfolder.ts';
 export { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
 export { readSafetensors } from './safetensors-file.ts';

@@ -57,7 +57,9 @@ export function safetensorsOf({ trainable, frozen, optimizer, properties }: OrtC
  */
 export function ortCheckpointOf({ tensors, metadata }: Safetensors, where: string, version: 1 | 2): OrtCheckpoint {
   const isMoment = (name: string) => prefixes.some((prefix) => name.startsWith(prefix));
-  const names = [...tensors.keys()].filter((name) => name !== 'step' && !isMoment(name));
+  // The averages of a training are no part of the model, nor of what ONNX Runtime goes on with.
+  const isAverage = (name: string) => name.startsWith('ema:') && tensors.has(name.slice(4));
+  const names = [...tensors.keys()].filter((name) => name !== 'step' && !isMoment(name) && !isAverage(name));
   const stray = [...tensors.keys()].find((name) => isMoment(name) && !tensors.has(name.slice(2)));
   if (stray !== undefined) throw invalid(where, stray, `${where} has '${stray}' but no parameter '${stray.slice(2)}'`);
   const step = stepOf(tensors.get('step'), where);

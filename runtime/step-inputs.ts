@@ -5,16 +5,18 @@ import type { Rate, Schedule } from './schedule.ts';
 import type { TensorData } from './tensor.ts';
 
 /**
- * The flat vectors that an engine holds for the training graphs: `parameters`, `statistics` where the model has some, and the optimizer's, which
- * are zero where the weights come without them. They are the same arrays, not copies.
+ * The flat vectors that an engine holds for the training graphs: `parameters`, `statistics` where the model has some, the optimizer's, which are zero where
+ * the weights come without them, and the averages, where the graphs keep some, which then are the weights themselves. They are the same arrays, not copies.
  */
 export function engineState(
   manifest: Manifest,
-  { parameters, statistics, moment1, moment2 }: Weights,
+  { parameters, statistics, moment1, moment2, ema = parameters, emaStatistics = statistics }: Weights,
 ): Record<string, Float32Array> {
   const length = tableLength(manifest.parameters);
   const slots = manifest.slots.map((name, i) => [name, [moment1, moment2][i] ?? new Float32Array(length)]);
-  return { parameters, ...(statistics.length > 0 && { statistics }), ...Object.fromEntries(slots) };
+  const hasStatistics = statistics.length > 0;
+  const averages = manifest.ema !== undefined && { ema, ...(hasStatistics && { ema_statistics: emaStatistics }) };
+  return { parameters, ...(hasStatistics && { statistics }), ...Object.fromEntries(slots), ...averages };
 }
 
 /**
@@ -32,7 +34,8 @@ export function stepScalars(
   graph = 'step.onnx',
 ): Record<string, TensorData> {
   const cycled = beta1 === undefined ? {} : { beta1, momentum: beta1 };
-  const values: Record<string, unknown> = { ...manifest.optimizer, ...cycled, learning_rate: learningRate, step };
+  const scheduled = { ...cycled, learning_rate: learningRate, step, ema_rate: averageRate(manifest.ema ?? 0, step) };
+  const values: Record<string, unknown> = { ...manifest.optimizer, ...scheduled };
   const ports = portsOf(fileOf(manifest, graph).inputs, 'seed', 'hyperparameter');
   return Object.fromEntries(
     ports.map(({ name, role, dtype }): [string, TensorData] => {
@@ -45,6 +48,14 @@ export function stepScalars(
       ];
     }),
   );
+}
+
+/**
+ * The share 1 − d of the new values in the averages of the largest decay `ema`: TensorFlow's d = min(ema, (1 + step)/(10 + step)), so that the first steps do
+ * not hang on to the initial weights.
+ */
+export function averageRate(ema: number, step: number): number {
+  return 1 - Math.min(ema, (1 + step) / (10 + step));
 }
 
 /**

@@ -5,12 +5,14 @@ import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckpoint } from './checkpoint.ts';
 import type { AugmentationSettings } from './data/augment.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
+import type { MixSettings } from './data/mix.ts';
 import { Engine, inferenceSession, type SessionOptions, trainingSession } from './engine.ts';
 import { type EpochFigures, evaluate, figuresOf, namesOf, type TestFigures, testFiguresOf } from './evaluator.ts';
 import { appendLine, readLines, writeLines } from './files.ts';
 import { type ExpectedState, packState, type Weights } from './flat-state.ts';
 import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
+import { checkMix, type MixedBatch, mixFeeds } from './mixed-batches.ts';
 import { ortTraining } from './ort-training.ts';
 import { predictionsOf, writePredictions } from './predictions.ts';
 import { requireBlock } from './providers.ts';
@@ -42,6 +44,8 @@ export interface EpochLine {
   readonly learningRate: number;
   /** Wall time of the epoch with its validation, as far as this process did it. */
   readonly seconds: number;
+  /** Of the epoch after which {@link TrainRequest.patience} ended the training. */
+  readonly stoppedEarly?: true;
 }
 
 export interface TrainRequest {
@@ -69,8 +73,12 @@ export interface TrainRequest {
   readonly loop?: number;
   readonly schedule: Schedule;
   readonly seed: number | string;
+  /** Early stopping: the training is over after so many epochs in a row without a lower validation loss. Needs validation; null (default): never. */
+  readonly patience?: number | null;
   /** How to vary images in training; null: not at all. */
   readonly augmentation: AugmentationSettings | null;
+  /** How to mix the examples of a batch in training, by files that were compiled with `mixed`; null (default): not at all. */
+  readonly mix?: MixSettings | null;
   /** The files of a run folder that this process has locked. */
   readonly paths: RunPaths;
   /** Whether to go on from the folder's last checkpoint; where it has none yet, the training begins. */
@@ -98,6 +106,8 @@ export interface TrainRequest {
 export interface TrainResult {
   /** Whether the signal ended the training before its end; it can then be resumed. */
   readonly stopped: boolean;
+  /** Whether the training is over before its last epoch because the validation loss fell no more; see {@link TrainRequest.patience}. */
+  readonly stoppedEarly: boolean;
   /** Epochs that are done. */
   readonly epochs: number;
   readonly bestEpoch: number | null;
@@ -117,9 +127,11 @@ interface Sums {
 /**
  * Trains a model by its step graph, with validation, checkpoints and metrics.jsonl.
  *
- * Everything random follows from `seed`: the order of examples from (seed, epoch), their variation from (seed, epoch, example), dropout from (seed, step), or, of
- * part i of N of a batch, from (seed, step·N + i). So a training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes
+ * Everything random follows from `seed`: the order of examples from (seed, epoch), their variation from (seed, epoch, example), dropout and mixing from
+ * (seed, step), or, of part i of N of a batch, from (seed, step·N + i). So a training is a pure function of its request, and one that goes on from a checkpoint ends in the same bytes
  * as one that was never stopped. In each epoch, the examples that do not fill a batch are left out.
+ *
+ * Where the files keep averages of the weights (the manifest's `ema`), validation, test, best.safetensors and `onBest` are of these; last.safetensors has both.
  *
  * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors. After the test:
  * predictions.csv, metrics.jsonl.
@@ -150,6 +162,25 @@ export function partOf(batch: number, accumulate: number): number {
   });
 }
 
+/**
+ * Whether so many epochs have passed since the lowest validation loss that a training with this patience is over.
+ * @param epochs how many are done
+ */
+export function isExhausted(patience: number | null, epochs: number, bestEpoch: number | null): boolean {
+  return patience !== null && bestEpoch !== null && epochs - bestEpoch >= patience;
+}
+
+/** @throws DdrcError USAGE where there is a patience but no validation that could try it */
+export function checkPatience(patience: number | null, validated: boolean): void {
+  if (patience === null || (validated && Number.isSafeInteger(patience) && patience >= 1)) return;
+  const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--patience', hint });
+  if (validated) throw refused(`a patience of ${patience} epochs cannot be`, 'give a whole number from 1 up');
+  throw refused(
+    '--patience waits for a lower validation loss, and there is no validation',
+    'give --val, or leave --patience out',
+  );
+}
+
 /** @throws DdrcError USAGE where a run cannot take so many steps of a batch in so many parts */
 export function checkLoop(loop: number, accumulate: number): void {
   const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--loop', hint });
@@ -160,7 +191,12 @@ export function checkLoop(loop: number, accumulate: number): void {
 }
 
 /** @throws DdrcError USAGE where ONNX Runtime's training API cannot do what is asked for */
-export function checkOrtTraining({ accumulate = 1, loop = 1 }: Pick<TrainRequest, 'accumulate' | 'loop'>): void {
+export function checkOrtTraining({
+  accumulate = 1,
+  loop = 1,
+  mix = null,
+  ema = null,
+}: Pick<TrainRequest, 'accumulate' | 'loop' | 'mix'> & { readonly ema?: number | null }): void {
   const refused = (what: string, hint: string) => {
     const message = `ONNX Runtime's training API ${what}`;
     return new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
@@ -168,6 +204,8 @@ export function checkOrtTraining({ accumulate = 1, loop = 1 }: Pick<TrainRequest
   if (accumulate > 1)
     throw refused('adds the gradients of several batches up and does not average them', 'leave --accumulate out');
   if (loop > 1) throw refused('takes one step at a time', 'leave --loop out');
+  if (mix) throw refused('takes no mixed examples', 'leave --mixup and --cutmix out');
+  if (ema !== null) throw refused('keeps no averages of the weights', 'leave --ema out');
 }
 
 class Training {
@@ -198,8 +236,9 @@ class Training {
     this.loop = loop;
     this.part = partOf(batch, accumulate);
     checkLoop(loop, accumulate);
+    checkPatience(request.patience ?? null, Boolean(data.val));
     const ort = request.engine === 'ort-training';
-    if (ort) checkOrtTraining(request);
+    if (ort) checkOrtTraining({ ...request, ema: manifest.ema });
     if (ort && request.resume) {
       const message =
         "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped";
@@ -225,12 +264,13 @@ class Training {
   async run(): Promise<TrainResult> {
     await this.begin();
     const { request } = this;
-    while (this.epoch <= request.epochs) {
+    while (!this.isOver()) {
       const start = performance.now();
       if (!(await this.trainEpoch()) || !(await this.endEpoch(start))) return this.stop();
     }
     const { epoch: bestEpoch, loss: bestLoss } = this.best;
-    const result = { stopped: false, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+    const stoppedEarly = this.epoch <= request.epochs;
+    const result = { stopped: false, stoppedEarly, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
     const { test } = request.data;
     if (!test || bestEpoch === null) return result;
     const { manifest, paths } = request;
@@ -246,10 +286,17 @@ class Training {
     return { ...result, test: figures };
   }
 
+  /** Whether there is no epoch left to train. */
+  private isOver(done = this.epoch - 1): boolean {
+    const { epochs, patience = null } = this.request;
+    return done >= epochs || isExhausted(patience, done, this.best.epoch);
+  }
+
   /** Opens the graphs, checks the data, and puts the state of the start or of the last checkpoint in place. */
   private async begin(): Promise<void> {
     const { manifest, files, data, weights, paths, resume, sessionOptions } = this.request;
     const inputs = portsOf(this.stepFile.inputs, 'data', 'target');
+    checkMix(this.stepFile, this.request.mix ?? null);
     const classes = this.scores?.classes ?? null;
     await checkExamples('the training data', data.train, inputs, classes);
     if (data.val) await checkExamples('the validation data', data.val, inputs, classes);
@@ -318,7 +365,7 @@ class Training {
 
   /** Trains from the current batch to the end of the epoch; false where it was stopped. */
   private async trainEpoch(): Promise<boolean> {
-    const { request, stepFile, scores, epoch, accumulate, loop } = this;
+    const { request, stepFile, scores, epoch, accumulate, loop, graph } = this;
     const { data, seed, signal } = request;
     const inputs = portsOf(stepFile.inputs, 'data', 'target');
     const [lossPort] = portsOf(stepFile.outputs, 'loss');
@@ -335,8 +382,11 @@ class Training {
           // Between steps only, as a checkpoint holds no sum of gradients, and after one at least.
           const pausing = performance.now() > pause && run > first;
           if (run % accumulate === 0 && (signal?.aborted || pausing)) return null;
-          const { feeds, labels } = await prepareBatch(data.train, inputs, parts.flat(), augmentation);
-          return { running: this.compute(run, parts.length, feeds, fetch).then((outputs) => ({ outputs, labels })) };
+          const count = parts.length;
+          const plain = await prepareBatch(data.train, inputs, parts.flat(), augmentation);
+          const mixing = { count, seed, run, looped: graph === 'loop.onnx' };
+          const batch = request.mix ? mixFeeds(plain, stepFile, request.mix, mixing) : { ...plain, scalars: {} };
+          return { running: this.compute(run, count, batch, fetch).then((outputs) => ({ outputs, labels: batch.labels })) };
         },
         ({ outputs, labels }, { parts, run }) => {
           for (const [i, loss] of (outputs[lossPort.name].data as Float32Array).entries()) {
@@ -366,16 +416,16 @@ class Training {
    * @param count of those that the examples are
    * @returns what the graph gives, when all that was started is done
    */
-  private async compute(run: number, count: number, feeds: Record<string, TensorData>, fetch: readonly string[]) {
+  private async compute(run: number, count: number, batch: Pick<MixedBatch, 'feeds' | 'scalars'>, fetch: readonly string[]) {
     const { engine, accumulate, graph, stepFile } = this;
     const { manifest, schedule, seed } = this.request;
     if (graph === 'loop.onnx') {
       const scalars = loopScalars(manifest, run, count, schedule, seed);
-      return engine.step(graph, { ...loopBatches(feeds, count), ...scalars }, fetch);
+      return engine.step(graph, { ...loopBatches(batch.feeds, count), ...scalars, ...batch.scalars }, fetch);
     }
     const step = Math.floor(run / accumulate);
     const scalars = (name: string, count: number) => stepScalars(manifest, count, schedule(step), seed, name);
-    const fed = { ...feeds, ...scalars(graph, run) };
+    const fed = { ...batch.feeds, ...batch.scalars, ...scalars(graph, run) };
     if (accumulate === 1) return engine.step(graph, fed, fetch);
     const [{ name: add }] = portsOf(stepFile.outputs, 'gradient');
     const running = engine.step(graph, fed, fetch, { add });
@@ -399,7 +449,9 @@ class Training {
     }
     if (!val || this.best.loss === null || val.loss < this.best.loss) {
       this.best = { loss: val?.loss ?? null, epoch };
-      const weights = await this.save(paths.best, { epoch: epoch + 1, batch: 0, sums: {} });
+      const state = await this.state();
+      const weights = averagesOf(state) ?? state;
+      this.write(paths.best, weights, { epoch: epoch + 1, batch: 0, sums: {} });
       await request.onBest?.(weights, epoch);
     }
     const line: EpochLine = {
@@ -408,6 +460,7 @@ class Training {
       ...(val && { val }),
       learningRate: schedule(this.step - 1).learningRate,
       seconds: Math.round(performance.now() - start) / 1000,
+      ...(epoch < request.epochs && this.isOver(epoch) && { stoppedEarly: true }),
     };
     appendLine(paths.metrics, line);
     this.epoch++;
@@ -436,25 +489,33 @@ class Training {
 
   private async stop(): Promise<TrainResult> {
     // After the last epoch only the test is missing, and the checkpoint of that epoch's end stands.
-    if (this.epoch <= this.request.epochs) await this.save();
+    if (!this.isOver()) await this.save();
     const { epoch: bestEpoch, loss: bestLoss } = this.best;
-    return { stopped: true, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
+    return { stopped: true, stoppedEarly: false, epochs: this.epoch - 1, bestEpoch, bestLoss, test: null };
   }
 
-  /** Writes a checkpoint of now, with the progress as of now but for `at`. */
-  private async save(path = this.request.paths.last, at: Partial<Progress> = {}): Promise<Weights> {
+  /** Writes the last checkpoint. */
+  private async save(): Promise<void> {
+    this.write(this.request.paths.last, await this.state());
+  }
+
+  private async state(): Promise<Weights> {
+    const { parameters, statistics = new Float32Array(0), ema, ema_statistics, ...slots } = await this.engine.state();
+    const [moment1, moment2] = this.request.manifest.slots.map((name) => slots[name]);
+    return { parameters, statistics, moment1, moment2, ema, emaStatistics: ema_statistics, step: this.step };
+  }
+
+  /** Writes a checkpoint, with the progress as of now but for `at`. */
+  private write(path: string, weights: Weights, at: Partial<Progress> = {}): void {
     const { manifest, seed } = this.request;
-    const { parameters, statistics = new Float32Array(0), ...slots } = await this.engine.state();
-    const [moment1, moment2] = manifest.slots.map((name) => slots[name]);
-    const weights = { parameters, statistics, moment1, moment2, step: this.step };
     const { epoch, batch, best } = this;
     const now = { epoch, batch, seed, bestLoss: best.loss, bestEpoch: best.epoch, sums: batch > 0 ? { ...this.sums } : {} };
     const { frozen = [] } = this.request;
     const kept = frozen.length > 0 && { frozen: [...frozen, ...manifest.statistics.map(({ name }) => name)] };
     const { modelHash, slots: names } = manifest;
-    saveCheckpoint(path, this.expected, { ...weights, modelHash, slots: names, ...kept, progress: { ...now, ...at } });
+    const state = { ...weights, step: this.step, modelHash, slots: names, ...kept, progress: { ...now, ...at } };
+    saveCheckpoint(path, this.expected, state);
     this.savedAt = performance.now();
-    return weights;
   }
 
   private update(phase: TrainingUpdate['phase'], done: number, total: number): void {
@@ -480,6 +541,11 @@ class Training {
       hint,
     });
   }
+}
+
+/** The averages in place of the weights, without the optimizer's state, which is not theirs; null where there are none. */
+function averagesOf({ ema, emaStatistics = new Float32Array(0), step }: Weights): Weights | null {
+  return ema ? { parameters: ema, statistics: emaStatistics, step } : null;
 }
 
 /** How many rows of scores [N, classes] have their largest entry at the label. */

@@ -22,11 +22,13 @@ export interface EmittedGraph {
 export interface FlatTables {
   readonly parameters: readonly TableEntry[];
   readonly statistics: readonly TableEntry[];
+  /** What the two flat inputs are called; `parameters` and `statistics` by default. */
+  readonly vectors?: { readonly parameters: string; readonly statistics: string };
 }
 
 /**
- * Simplifies, verifies, lowers and serialises `graph`. Its parameters and statistics become two flat inputs, `parameters` and `statistics`;
- * without tables, an input that is called so stays as it is.
+ * Simplifies, verifies, lowers and serialises `graph`. Its parameters and statistics become two flat inputs, `parameters` and `statistics` unless the
+ * tables call them otherwise; without tables, an input that is called so stays as it is.
  */
 export function emitGraph(
   graph: Graph,
@@ -36,17 +38,18 @@ export function emitGraph(
 ): EmittedGraph {
   const simple = simplify(graph);
   verify(simple);
+  const { vectors = { parameters: 'parameters', statistics: 'statistics' } } = tables;
   const { emitter, choices } = lowerGraph(simple, target, (emitter) => {
-    bindFlat(emitter, 'parameters', tables.parameters);
-    bindFlat(emitter, 'statistics', tables.statistics);
+    bindFlat(emitter, vectors.parameters, tables.parameters);
+    bindFlat(emitter, vectors.statistics, tables.statistics);
   });
-  const split = new Set(tables.parameters.length > 0 ? ['parameters'] : []);
+  const split = new Set(tables.parameters.length > 0 ? [vectors.parameters] : []);
   const inputs = simple.inputs
     .filter((input) => input.role !== 'parameter' && input.role !== 'statistic' && !split.has(input.name!))
     .map((input) => ({ name: input.name!, type: input.type, role: input.role as string }));
   for (const [name, table] of [
-    ['statistics', tables.statistics],
-    ['parameters', tables.parameters],
+    [vectors.statistics, tables.statistics],
+    [vectors.parameters, tables.parameters],
   ] as const) {
     if (table.length > 0) inputs.push({ name, type: { dtype: 'float32', shape: [lengthOf(table)] }, role: 'state' });
   }

@@ -15,7 +15,7 @@ import type { OptimizerSpec } from '../ir/program.ts';
 
 /** A scalar that is fed with every step. */
 export interface Hyperparameter {
-  readonly name: 'learning_rate' | 'momentum' | 'beta1' | 'step';
+  readonly name: 'learning_rate' | 'momentum' | 'beta1' | 'step' | 'ema_rate';
   readonly dtype: 'float32' | 'int64';
 }
 

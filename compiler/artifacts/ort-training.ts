@@ -51,6 +51,8 @@ export interface OrtTrainingRequest {
   readonly checkpointActivations: boolean;
   /** Which parameters stay as they are. */
   readonly frozen: Frozen;
+  /** The weight of each class in the loss of `training_model`; the model's own by default. */
+  readonly classWeights?: readonly number[];
 }
 
 /** Which arrays of a program the checkpoint holds as trainable, and which as frozen, each in the order of the graphs' inputs. */
@@ -69,7 +71,9 @@ export function checkpointArrays(program: Program, frozen: Frozen) {
  */
 export function emitTrainingModel(program: Program, request: OrtTrainingRequest): EmittedGraph {
   checkContract(program, request);
-  const { graph, loss, outputs, parameters, statistics, updates } = buildTraining(program, request.batch, 'training');
+  const { graph, loss, outputs, parameters, statistics, updates } = buildTraining(program, request.batch, 'training', {
+    classWeights: request.classWeights,
+  });
   const trainable = parameters.filter(({ name }) => !request.frozen(name));
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);

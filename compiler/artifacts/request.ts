@@ -61,6 +61,13 @@ const rules: Rules<CompileRequest> = {
       : 'be a list of numbers of 0 or more',
   freeze: (value: unknown) =>
     Array.isArray(value) && value.every((name) => typeof name === 'string') ? null : 'be a list of names',
+  classWeights: (value: unknown) =>
+    Array.isArray(value) && value.every((weight) => Number.isFinite(weight) && weight >= 0)
+      ? null
+      : 'be a list of numbers of 0 or more',
+  mixed: truth,
+  ema: (value: unknown) =>
+    Number.isFinite(value) && (value as number) >= 0 && (value as number) < 1 ? null : 'be a number from 0 to below 1',
   classes(value: unknown) {
     if (!Array.isArray(value) || value.some((name) => typeof name !== 'string' || name === '')) return 'be a list of names';
     return new Set(value).size === value.length ? null : 'be different names';

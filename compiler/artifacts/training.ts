@@ -2,9 +2,10 @@ import type { TableEntry } from '../../contract/manifest.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { Graph, type Value } from '../ir/graph.ts';
 import { full } from '../ir/ndarray.ts';
-import type { BuiltGraph, OptimizerSpec, Program } from '../ir/program.ts';
+import type { BuildRequest, BuiltGraph, OptimizerSpec, Program } from '../ir/program.ts';
 import type { Dim } from '../ir/types.ts';
 import { differentiate } from '../passes/autodiff.ts';
+import { appendAverages, averageNames } from './averages.ts';
 import type { Frozen } from './frozen.ts';
 import { appendOptimizer, type Hyperparameter, type Update } from './optimizers.ts';
 import { flatten, layOut, lengthOf } from './table.ts';
@@ -14,17 +15,24 @@ export interface TrainingGraph {
   readonly graph: Graph;
   readonly parameters: readonly TableEntry[];
   readonly statistics: readonly TableEntry[];
+  /** Names of the flat vectors that the two tables cut, where they are not the tables' own. */
+  readonly vectors?: typeof averageNames;
   readonly hyperparameters: readonly Hyperparameter[];
   readonly slots: readonly string[];
 }
 
-export interface TrainingRequest {
+/** How a training's loss differs from a model's own. */
+export type LossAids = Pick<BuildRequest, 'classWeights' | 'mixed'>;
+
+export interface TrainingRequest extends LossAids {
   readonly batch: Dim;
   readonly optimizer: OptimizerSpec;
   /** Largest global norm of the gradient; 0 does not clip. */
   readonly clipNorm: number;
   /** Which parameters stay as they are: their gradient is 0, and they do not decay. None by default. */
   readonly frozen?: Frozen;
+  /** Whether averages of parameters and running statistics are kept; see {@link appendAverages}. */
+  readonly averaged?: boolean;
 }
 
 const none: Frozen = () => false;
@@ -37,8 +45,9 @@ export function buildTraining(
   program: Program,
   batch: Dim,
   mode: 'training' | 'inference',
+  { classWeights, mixed }: LossAids = {},
 ): BuiltGraph & { readonly loss: Value } {
-  const result = program.build({ mode, batch, loss: true });
+  const result = program.build({ mode, batch, loss: true, classWeights, mixed });
   const { loss } = result;
   if (!loss) {
     throw new DdrcError({
@@ -52,10 +61,10 @@ export function buildTraining(
 
 /**
  * Forward, backward and optimizer in one graph. Outputs: `loss`, the model's outputs, `parameters_out`, `statistics_out` and a `…_out` for each
- * vector of the optimizer; with `gradients` the flat gradient as well.
+ * vector of the optimizer and the averages; with `gradients` the flat gradient as well.
  */
 export function stepGraph(program: Program, request: TrainingRequest, gradients = false): TrainingGraph {
-  const result = buildTraining(program, request.batch, 'training');
+  const result = buildTraining(program, request.batch, 'training', request);
   const { graph, loss, outputs } = result;
   const tables = tablesOf(result);
   const { frozen = none } = request;
@@ -69,8 +78,9 @@ export function stepGraph(program: Program, request: TrainingRequest, gradients 
   for (const [name, value] of outputs) graph.outputs.set(name, value);
   if (gradients) graph.outputs.set('gradients', gradient);
   setUpdate(graph, update);
-  appendStatistics(result);
-  return { graph, ...tables, ...namesOf(update) };
+  const statistics = appendStatistics(result);
+  const averaging = request.averaged ? [appendAverages(graph, update.parameters, statistics)] : [];
+  return { graph, ...tables, ...namesOf(update, averaging) };
 }
 
 function setUpdate(graph: Graph, { parameters, slots }: Update): void {
@@ -78,16 +88,19 @@ function setUpdate(graph: Graph, { parameters, slots }: Update): void {
   for (const slot of slots) graph.outputs.set(`${slot.name}_out`, slot.after);
 }
 
-function namesOf({ hyperparameters, slots }: Update): Pick<TrainingGraph, 'hyperparameters' | 'slots'> {
-  return { hyperparameters, slots: slots.map((slot) => slot.name) };
+function namesOf(
+  { hyperparameters, slots }: Update,
+  more: readonly Hyperparameter[],
+): Pick<TrainingGraph, 'hyperparameters' | 'slots'> {
+  return { hyperparameters: [...hyperparameters, ...more], slots: slots.map((slot) => slot.name) };
 }
 
 /**
  * Forward and backward: outputs `loss`, the model's outputs, `gradients` [P] and `statistics_out`. Together with {@link updateGraph} it is the step, cut
  * at the gradient, so that gradients can be accumulated over several batches in between.
  */
-export function gradientGraph(program: Program, batch: Dim, frozen = none): TrainingGraph {
-  const result = buildTraining(program, batch, 'training');
+export function gradientGraph(program: Program, batch: Dim, frozen = none, aids: LossAids = {}): TrainingGraph {
+  const result = buildTraining(program, batch, 'training', aids);
   const { graph, loss, outputs } = result;
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
@@ -98,12 +111,12 @@ export function gradientGraph(program: Program, batch: Dim, frozen = none): Trai
 
 /**
  * The optimizer alone: takes `gradients` [P], `parameters` [P], the optimizer's vectors and the hyperparameters; outputs `parameters_out` and a `…_out` for
- * each vector. Clipping and weight decay are those of {@link stepGraph}, on the gradient as it comes.
+ * each vector. Clipping and weight decay are those of {@link stepGraph}, on the gradient as it comes. Where averages are kept it takes `statistics` [S] as well.
  * @throws DdrcError MODEL_INVALID where there are no parameters
  */
 export function updateGraph(
   program: Program,
-  { optimizer, clipNorm, frozen = none }: Omit<TrainingRequest, 'batch'>,
+  { optimizer, clipNorm, frozen = none, averaged }: Omit<TrainingRequest, 'batch' | keyof LossAids>,
 ): TrainingGraph {
   const structure = program.build({ mode: 'training', batch: 1, loss: false });
   requireParameters(structure);
@@ -116,17 +129,21 @@ export function updateGraph(
     return appendOptimizer(graph, optimizer, clipNorm, flat, gradient, decaying);
   });
   setUpdate(graph, update);
+  const kept = lengthOf(layOut(structure.statistics));
+  const statistics = averaged && kept > 0 ? graph.input('statistics', { dtype: 'float32', shape: [kept] }, 'state') : null;
+  const averaging = averaged ? [appendAverages(graph, update.parameters, statistics)] : [];
   // The vectors are never split here, so there are no tables.
-  return { graph, parameters: [], statistics: [], ...namesOf(update) };
+  return { graph, parameters: [], statistics: [], ...namesOf(update, averaging) };
 }
 
-/** Loss and outputs in inference mode, with parameters and statistics as inputs. */
-export function evaluationGraph(program: Program, batch: Dim): TrainingGraph {
+/** Loss and outputs in inference mode, with parameters and statistics, or with `averaged` their averages, as inputs. */
+export function evaluationGraph(program: Program, batch: Dim, averaged = false): TrainingGraph {
   const result = buildTraining(program, batch, 'inference');
   const { graph, loss, outputs } = result;
   graph.outputs.set('loss', loss);
   for (const [name, value] of outputs) graph.outputs.set(name, value);
-  return { graph, ...tablesOf(result), hyperparameters: [], slots: [] };
+  const vectors = averaged ? { vectors: averageNames } : {};
+  return { graph, ...tablesOf(result), ...vectors, hyperparameters: [], slots: [] };
 }
 
 function tablesOf({ parameters, statistics }: BuiltGraph) {
@@ -163,8 +180,11 @@ function maskOf({ graph, parameters }: Pick<BuiltGraph, 'graph' | 'parameters'>,
   return flatten(graph, parts);
 }
 
-function appendStatistics({ graph, statistics, updates }: BuiltGraph): void {
-  if (statistics.length === 0) return;
+/** The new running statistics, also set as an output; null where the model has none. */
+function appendStatistics({ graph, statistics, updates }: BuiltGraph): Value | null {
+  if (statistics.length === 0) return null;
   const values = statistics.map(({ value }) => updates.get(value) ?? value);
-  graph.outputs.set('statistics_out', flatten(graph, values));
+  const flat = flatten(graph, values);
+  graph.outputs.set('statistics_out', flat);
+  return flat;
 }

@@ -4,7 +4,7 @@ import type { OpDefinition, OpTable } from './op.ts';
 import type { Attrs, TensorType } from './types.ts';
 
 /** What a graph input is for; the manifest and the emitters tell inputs apart by it. */
-export type InputRole = 'data' | 'target' | 'parameter' | 'statistic' | 'hyperparameter' | 'seed' | 'state' | 'gradient';
+export type InputRole = 'data' | 'target' | 'parameter' | 'statistic' | 'hyperparameter' | 'seed' | 'state' | 'gradient' | 'mix';
 
 /** The result of a node, an input of the graph, or a constant. */
 export interface Value {

@@ -37,9 +37,19 @@ export interface BuildRequest {
   readonly batch: Dim;
   /** Whether targets and the loss are part of the graph. */
   readonly loss: boolean;
+  /** In training, the weight of each class in the loss functions of the language, where the model gives them none of its own. */
+  readonly classWeights?: readonly number[];
+  /**
+   * Whether, in training, the loss is that of examples that were mixed with others: share · loss(label) + (1 − share) · loss(the other's label), by the inputs
+   * `mix_share`, a scalar, and {@link partnerOf} of each target, all of the role `mix`.
+   */
+  readonly mixed?: boolean;
   /** Values that take the place of parameters and statistics as constants; without it these are inputs. */
   readonly weights?: ReadonlyMap<string, NDArray>;
 }
+
+/** The input that has the target of the examples that a batch was mixed with. */
+export const partnerOf = (target: string): string => `${target}_partner`;
 
 /** An input or a target of a model, with `'N'` as its leading dimension. */
 export interface ModelPort {

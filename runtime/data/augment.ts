@@ -17,9 +17,16 @@ export interface AugmentationSettings {
   readonly contrast: number;
   /** Largest change of brightness, either way, where 1 is from black to white (0 to 1). */
   readonly brightness: number;
+  /** Largest magnification about the middle: the picture is enlarged by a factor uniform from 1 to this (1 to 10; 1: not at all). */
+  readonly magnify: number;
+  /**
+   * The share of the images that each change is applied to, drawn for each change by itself: rotation, zoom with magnification, shift, contrast, brightness
+   * (0 to 1). Flips are for half of the images whatever it is.
+   */
+  readonly share: number;
 }
 
-/** Rotation ±10°, zoom e^±0.2, shift ±5 %, both flips, contrast ±20 %, brightness ±0.1. */
+/** Rotation ±10°, zoom e^±0.2, shift ±5 %, both flips, contrast ±20 %, brightness ±0.1, for all images. */
 export const defaultAugmentation: AugmentationSettings = {
   rotate: 10,
   zoom: 0.2,
@@ -28,9 +35,19 @@ export const defaultAugmentation: AugmentationSettings = {
   flipY: true,
   contrast: 0.2,
   brightness: 0.1,
+  magnify: 1,
+  share: 1,
 };
 
-const limits = { rotate: 180, zoom: 2, shift: 1, contrast: 1, brightness: 1 } as const;
+const limits = {
+  rotate: [0, 180],
+  zoom: [0, 2],
+  shift: [0, 1],
+  contrast: [0, 1],
+  brightness: [0, 1],
+  magnify: [1, 10],
+  share: [0, 1],
+} as const;
 const flips: Record<string, readonly [boolean, boolean]> = {
   '0': [false, false],
   none: [false, false],
@@ -58,9 +75,9 @@ export function parseAugmentation(text: string): AugmentationSettings | null {
       if (!flip) throw optionError(`flip=${value} is none of x, y, both, 0`);
       settings = { ...settings, flipX: flip[0], flipY: flip[1] };
     } else if (Object.hasOwn(limits, name)) {
-      const limit = limits[name as keyof typeof limits];
+      const [least, most] = limits[name as keyof typeof limits];
       const number = value === '' ? Number.NaN : Number(value);
-      if (!(number >= 0 && number <= limit)) throw optionError(`${name}=${value} is not a number from 0 to ${limit}`);
+      if (!(number >= least && number <= most)) throw optionError(`${name}=${value} is not a number from ${least} to ${most}`);
       settings = { ...settings, [name]: number };
     } else {
       throw optionError(`there is no setting "${name}"`);
@@ -93,8 +110,9 @@ export interface Augmentation {
 }
 
 /**
- * Draws the change of an image: angle, zoom, flips, shift, contrast and brightness uniform in their ranges, from a generator of its own for each
- * (seed, epoch, index). Nine numbers are drawn whatever the settings are, so changing one setting leaves the others' draws alone.
+ * Draws the change of an image: angle, zoom, flips, shift, contrast, brightness and magnification uniform in their ranges, from a generator of its own for
+ * each (seed, epoch, index), and then which of them this image gets. Fourteen numbers are drawn whatever the settings are, so changing one setting leaves the
+ * others' draws alone.
  *
  * The map is the one of the reference training: flips negate the diagonal of rotation·zoom only, so that a mirrored image turns the other way in one of its axes.
  */
@@ -106,16 +124,25 @@ export function drawAugmentation(
 ): Augmentation {
   const next = random(seed, 'augment', epoch, index);
   const uniform = () => next() * 2 - 1;
-  const angle = (uniform() * settings.rotate * Math.PI) / 180;
-  const zoom = Math.exp(uniform() * settings.zoom);
-  const mirrorX = uniform() < 0 && settings.flipX ? -1 : 1;
-  const mirrorY = uniform() < 0 && settings.flipY ? -1 : 1;
+  const [turn, scale, flipX, flipY, shiftX, shiftY, contrast, brightness] = Array.from({ length: 8 }, uniform);
+  const factor = 1 + next() * (settings.magnify - 1);
+  const [turned, scaled, shifted, contrasted, brightened] = Array.from({ length: 5 }, () => next() < settings.share);
+  const angle = turned ? (turn * settings.rotate * Math.PI) / 180 : 0;
+  const zoom = scaled ? Math.exp(scale * settings.zoom) / factor : 1;
+  const mirrorX = flipX < 0 && settings.flipX ? -1 : 1;
+  const mirrorY = flipY < 0 && settings.flipY ? -1 : 1;
   const cos = Math.cos(angle) * zoom;
   const sin = Math.sin(angle) * zoom;
   // A share of the width is twice as much in half widths.
-  const x0 = uniform() * settings.shift * 2;
-  const y0 = uniform() * settings.shift * 2;
-  const contrast = 1 + uniform() * settings.contrast;
-  const brightness = uniform() * settings.brightness;
-  return { xx: cos * mirrorX, xy: -sin, x0, yx: sin, yy: cos * mirrorY, y0, contrast, brightness };
+  const shift = shifted ? settings.shift * 2 : 0;
+  return {
+    xx: cos * mirrorX,
+    xy: -sin,
+    x0: shiftX * shift,
+    yx: sin,
+    yy: cos * mirrorY,
+    y0: shiftY * shift,
+    contrast: contrasted ? 1 + contrast * settings.contrast : 1,
+    brightness: brightened ? brightness * settings.brightness : 0,
+  };
 }

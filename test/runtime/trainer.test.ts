@@ -148,6 +148,43 @@ describe('train', () => {
     expect(remains(paths)).toEqual(remains(whole));
   });
 
+  describe('with a patience', () => {
+    // The first epoch is the best: the rate overshoots after it.
+    const rates = (step: number) => ({ learningRate: step < 6 ? 0.3 : 40, beta1: 0 });
+    const more = { schedule: rates, patience: 2 } as const;
+
+    it('is over after so many epochs without a lower validation loss, with the test of the best', async () => {
+      const [early, full] = [newRun(), newRun()];
+      const result = await train(request(early, more));
+      expect(result).toMatchObject({ stopped: false, stoppedEarly: true, epochs: 3, bestEpoch: 1, test: { images: 31 } });
+      const whole = await train(request(full, { schedule: rates, patience: 4 }));
+      expect(whole).toEqual({ ...result, stoppedEarly: false, epochs });
+      const [lines, all] = [remains(early).lines, remains(full).lines];
+      expect(lines.map((line) => line.stoppedEarly)).toEqual([undefined, undefined, true, undefined]);
+      expect(lines).toEqual([...all.slice(0, 2), { ...all[2], stoppedEarly: true }, all[4]]);
+      await train(request(early, { ...more, resume: true }));
+      expect(remains(early).lines).toEqual(lines);
+    });
+
+    it.each(['train', 'test'])('goes on from a stop within %s and ends in the same bytes', async (when) => {
+      const [whole, stopped] = [newRun(), newRun()];
+      await train(request(whole, more));
+      const controller = new AbortController();
+      const onUpdate = ({ phase, epoch }: { phase: string; epoch: number }) =>
+        phase === when && (when === 'test' || epoch === 3) && controller.abort();
+      const { signal } = controller;
+      expect(await train(request(stopped, { ...more, signal, onUpdate }))).toMatchObject({ stopped: true });
+      await train(request(stopped, { ...more, resume: true }));
+      expect(remains(stopped)).toEqual(remains(whole));
+    });
+
+    it('is refused where there is no validation, and where it is no number of epochs', async () => {
+      const refused = { code: 'USAGE', where: '--patience' };
+      await expect(train(request(newRun(), { ...more, data: { ...data, val: null } }))).rejects.toMatchObject(refused);
+      await expect(train(request(newRun(), { patience: 0 }))).rejects.toMatchObject(refused);
+    });
+  });
+
   it('leaves the same bytes for the same seed and others for another', async () => {
     const [same, other] = [newRun(), newRun()];
     await train(request(same));

@@ -10,7 +10,17 @@ import {
 import { createWarp, toPlanes } from '../../../runtime/data/warp.ts';
 import { errorOf } from './files.ts';
 
-const nothing: AugmentationSettings = { rotate: 0, zoom: 0, shift: 0, flipX: false, flipY: false, contrast: 0, brightness: 0 };
+const nothing: AugmentationSettings = {
+  rotate: 0,
+  zoom: 0,
+  shift: 0,
+  flipX: false,
+  flipY: false,
+  contrast: 0,
+  brightness: 0,
+  magnify: 1,
+  share: 1,
+};
 const identity: Augmentation = { xx: 1, xy: 0, x0: 0, yx: 0, yy: 1, y0: 0, contrast: 1, brightness: 0 };
 
 function noise(size: number): Uint8Array {
@@ -62,7 +72,7 @@ describe('the warp', () => {
   const tolerance = 3e-7;
 
   it.each([1, 2, 7, 96])('equals the definition in double precision at %i px, over many draws', (size) => {
-    const settings = { rotate: 180, zoom: 1, shift: 0.6, flipX: true, flipY: true, contrast: 1, brightness: 0.5 };
+    const settings = { ...nothing, rotate: 180, zoom: 1, shift: 0.6, flipX: true, flipY: true, contrast: 1, brightness: 0.5 };
     for (let index = 0; index < (size > 50 ? 6 : 60); index++) {
       expect(largestError(size, drawAugmentation(defaultAugmentation, 1, 2, index))).toBeLessThan(tolerance);
       expect(largestError(size, drawAugmentation(settings, 1, 2, index))).toBeLessThan(tolerance);
@@ -160,6 +170,64 @@ describe('drawAugmentation', () => {
   });
 });
 
+describe('the augmentation of the paper', () => {
+  const paper = parseAugmentation('zoom=0,magnify=2,rotate=10,contrast=0.2,flip=x,shift=0,brightness=0,share=0.5')!;
+  const draws = Array.from({ length: 4000 }, (_, index) => drawAugmentation(paper, 0, 0, index));
+  const factorOf = ({ xx, yx }: Augmentation) => 1 / Math.hypot(xx, yx);
+  const turned = ({ yx }: Augmentation) => yx !== 0;
+  const magnified = (draw: Augmentation) => Math.abs(factorOf(draw) - 1) > 1e-12;
+  const contrasted = ({ contrast }: Augmentation) => contrast !== 1;
+  /** Whether a count lies within five standard deviations of a share of all draws. */
+  const expectShare = (count: number, share: number) =>
+    expect(Math.abs(count - 4000 * share)).toBeLessThan(5 * Math.sqrt(4000 * share * (1 - share)));
+
+  it('applies each change to its share of the images, one independent of the others', () => {
+    const changes = [turned, magnified, contrasted];
+    for (const change of changes) expectShare(draws.filter(change).length, 0.5);
+    for (const [a, b] of [
+      [0, 1],
+      [0, 2],
+      [1, 2],
+    ])
+      expectShare(draws.filter((draw) => changes[a](draw) && changes[b](draw)).length, 0.25);
+    expectShare(draws.filter(({ xx }) => xx < 0).length, 0.5);
+    expect(draws.every(({ yy, x0, y0, brightness }) => yy > 0 && x0 === 0 && y0 === 0 && brightness === 0)).toBe(true);
+  });
+
+  it('enlarges by a factor uniform from 1 to magnify, so the map shrinks by it', () => {
+    const factors = draws.filter(magnified).map(factorOf);
+    const mean = factors.reduce((sum, factor) => sum + factor, 0) / factors.length;
+    // A uniform number of width 1 has the variance 1/12.
+    expect(Math.abs(mean - 1.5)).toBeLessThan(5 / Math.sqrt(12 * factors.length));
+    expect(Math.min(...factors)).toBeGreaterThan(1);
+    expect(Math.max(...factors)).toBeLessThan(2);
+    expect(Math.max(...factors) - Math.min(...factors)).toBeGreaterThan(0.99);
+  });
+
+  it('leaves the pixel in the middle where it is and shows what lies half as far out at its edge', () => {
+    const pixels = Uint8Array.from({ length: 8 * 8 * 3 }, (_, i) => 10 * (Math.floor(i / 3) % 8));
+    const out = new Float32Array(192);
+    createWarp(8)(pixels, { ...identity, xx: 0.5, yy: 0.5 }, out, 0);
+    expect(Array.from(out.slice(0, 8), (value) => value * 255)).toEqual(
+      [17.5, 22.5, 27.5, 32.5, 37.5, 42.5, 47.5, 52.5].map((value) => expect.closeTo(value, 4)),
+    );
+  });
+
+  it('leaves the draws of settings without it as they were', () => {
+    // What seed 0, epoch 1, example 2 gave before there was a magnification.
+    expect(drawAugmentation(defaultAugmentation, 0, 1, 2)).toEqual({
+      xx: -0.9193064489209236,
+      xy: 0.11760414700855608,
+      x0: -0.09976438689045608,
+      yx: -0.11760414700855608,
+      yy: -0.9193064489209236,
+      y0: 0.08219557749107481,
+      contrast: 1.095475882012397,
+      brightness: -0.02385882828384638,
+    });
+  });
+});
+
 describe('parseAugmentation', () => {
   it('replaces defaults', () => {
     expect(parseAugmentation('')).toEqual(defaultAugmentation);
@@ -187,6 +255,10 @@ describe('parseAugmentation', () => {
     'toString=1',
     'rotate=1=2',
     'zoom=1,,',
+    'magnify=0.9',
+    'magnify=11',
+    'share=1.1',
+    'share=-0.1',
   ])('refuses %j', async (text) => {
     expect(await errorOf(() => parseAugmentation(text))).toMatchObject({
       code: 'AUGMENT_OPTION',
