@@ -56,7 +56,7 @@ const channelAttention = (x: Tensor, name: string): Tensor => {
 };
 
 const conv = (x: Tensor, name: number, filters: number): Tensor =>
-  relu(conv2d(x, `features.${name}`, { filters, kernel: 3, pad: 1, initializer: heNormal(filters * 9) }));
+  relu(conv2d(x, `features.${name}`, { filters, kernel: 3, pad: 1, initializer: heNormal(9 * (x.shape[1] as number)) }));
 
 const dense = (x: Tensor, name: string, units: number): Tensor =>
   relu(linear(x, name, { units, initializer: heNormal(x.shape[1] as number) }));
