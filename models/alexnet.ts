@@ -11,6 +11,7 @@ import {
   dropout,
   flatten,
   float,
+  heNormal,
   image,
   int,
   linear,
@@ -21,8 +22,13 @@ import {
   type Tensor,
 } from 'ddrc';
 
-const conv = (x: Tensor, name: string, filters: number, kernel: number, stride = 1): Tensor =>
-  relu(conv2d(x, name, { filters, kernel, stride, pad: stride > 1 ? 2 : (kernel - 1) / 2 }));
+const conv = (x: Tensor, name: string, filters: number, kernel: number, stride = 1): Tensor => {
+  const initializer = heNormal((x.shape[1] as number) * kernel * kernel);
+  return relu(conv2d(x, name, { filters, kernel, stride, pad: stride > 1 ? 2 : (kernel - 1) / 2, initializer }));
+};
+
+const dense = (x: Tensor, name: string, units: number): Tensor =>
+  relu(linear(x, name, { units, initializer: heNormal(x.shape[1] as number) }));
 
 const pool = (x: Tensor): Tensor => maxPool(x, { kernel: 3, stride: 2 });
 
@@ -45,9 +51,8 @@ export default defineModel({
     });
     const pooled: Tensor = flatten(adaptiveAveragePool(features, 6));
     const logits = scope(pooled, 'classifier', (x) => {
-      const y: Tensor = relu(linear(dropout(x, drop), '1', { units: 64 * width }));
-      const z: Tensor = relu(linear(dropout(y, drop), '4', { units: 64 * width }));
-      return linear(z, '6', { units: classes });
+      const y = dense(dropout(x, drop), '1', 64 * width);
+      return linear(dense(dropout(y, drop), '4', 64 * width), '6', { units: classes });
     });
     return { logits };
   },

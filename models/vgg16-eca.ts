@@ -3,9 +3,9 @@
  * Zhu, Li, Zuo, Hu, "ECA-Net: efficient channel attention for deep convolutional neural networks", CVPR 2020), as Zakir Ullah et al., "An attention-based
  * convolutional neural network for acute lymphoblastic leukemia classification", Applied Sciences 11(22), 2021, put the two together.
  *
- * A reading: their abstract names VGG16 and ECA, and where the modules stand was not to be had; here one stands after each of the five stages, before its
- * max pool, and the classifier is VGG16's. Parameters of VGG16 have torchvision's names; its weights can be loaded with `--weights` where `attention` is
- * false, which leaves a plain VGG16, or where the file has the five kernels `eca.0.weight` to `eca.4.weight` too.
+ * A reading: only the abstract of Zakir Ullah et al. was to be had, which names VGG16 and ECA but not where the modules stand. Here one stands after each of
+ * the five stages, before its max pool, and the classifier is VGG16's. VGG16's parameters have torchvision's names. Its weights have no `eca.0.weight` to
+ * `eca.4.weight`: `--weights` takes them where `attention` is false, which leaves a plain VGG16, or with those five arrays added to the file.
  */
 import {
   adaptiveAveragePool,

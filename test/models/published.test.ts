@@ -89,6 +89,12 @@ it('heads that do not share the width evenly are refused', () => {
   );
 });
 
+it('Grad-CAM of a vision transformer looks at the map of its stem, not at the heads', () => {
+  const { manifest } = compile(models.vit.instantiate({ dim: 24, depth: 2, size: 48 }), { artifacts: ['explain'] });
+  const { outputs } = manifest.files['explain.onnx'];
+  expect(outputs.map(({ name, shape }) => [name, shape])).toEqual([['attention', ['N', 3, 3]]]);
+});
+
 /** Options that keep a network small; AlexNet's and VGG16's last maps have sizes that 6 and 7 do not divide. */
 const small: Readonly<Record<Name, Options>> = {
   mobilenetv2: { width: 0.25, size: 32, dropout: 0 },
