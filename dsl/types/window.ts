@@ -239,6 +239,15 @@ export type globalPoolShape<S extends Shape, KeepDims extends boolean = true> = 
       : Dim[]
   : never;
 
+/** Shape of an adaptive pooling of x [N,C,H,W] to maps of `Size`, one number for both axes or one for each. */
+export type adaptivePoolShape<S extends Shape, Size> = S extends Shape
+  ? isUnranked<S> extends true
+    ? unranked<S>
+    : S extends readonly [infer N extends Dim, infer C extends Dim, Dim, Dim]
+      ? [N, C, along<Size, 0>, along<Size, 1>]
+      : ShapeError<`adaptiveAveragePool: takes [N,C,H,W], got ${formatShape<S>}`>
+  : never;
+
 /** Where a resize goes: factors, or sizes, one number for all map axes or one for each. */
 export type ResizeTarget = { readonly scale: PerAxis } | { readonly size: PerAxis };
 

@@ -5,6 +5,7 @@
 
 import type { DType, Shape } from '../../compiler/ir/types.ts';
 import {
+  adaptiveAveragePool,
   add,
   averagePool,
   concat,
@@ -94,6 +95,8 @@ export function wrongPrograms(make: Make): readonly (() => unknown)[] {
     () => conv1d(tiny, 'h', { filters: 8, kernel: 3 }),
     // @ts-expect-error conv2d: has no option padding
     () => conv2d(map, 'i', { filters: 8, kernel: 3, padding: 1 }),
+    // @ts-expect-error adaptiveAveragePool: takes [N,C,H,W], got [N,4,6]
+    () => adaptiveAveragePool(make(['N', 4, 6]), 6),
     // @ts-expect-error maxPool: has no option strides
     () => maxPool(map, { kernel: 2, strides: 1 }),
     // @ts-expect-error averagePool: has no option dilation
