@@ -55,11 +55,16 @@ const channelAttention = (x: Tensor, name: string): Tensor => {
   return mul(x, reshape(sigmoid(mixed), [n, channels, 1, 1]));
 };
 
-const conv = (x: Tensor, name: number, filters: number): Tensor =>
-  relu(conv2d(x, `features.${name}`, { filters, kernel: 3, pad: 1, initializer: heNormal(9 * (x.shape[1] as number)) }));
+/** `halved` says that channel attention precedes, whose sigmoid is about ½ at first: weights twice as large keep the signal's size. */
+const initializer = (inputs: number, halved: boolean) => heNormal(halved ? inputs / 4 : inputs);
 
-const dense = (x: Tensor, name: string, units: number): Tensor =>
-  relu(linear(x, name, { units, initializer: heNormal(x.shape[1] as number) }));
+const conv = (x: Tensor, name: number, filters: number, halved: boolean): Tensor =>
+  relu(
+    conv2d(x, `features.${name}`, { filters, kernel: 3, pad: 1, initializer: initializer(9 * (x.shape[1] as number), halved) }),
+  );
+
+const dense = (x: Tensor, name: string, units: number, halved = false): Tensor =>
+  relu(linear(x, name, { units, initializer: initializer(x.shape[1] as number, halved) }));
 
 export default defineModel({
   name: 'vgg16-eca',
@@ -79,14 +84,14 @@ export default defineModel({
     let layer = 0;
     for (const [stage, [factor, count]] of stages.entries()) {
       // In torchvision's list of layers each convolution is followed by a ReLU, and each stage by a max pool.
-      for (let i = 0; i < count; i++, layer += 2) x = conv(x, layer, factor * width);
+      for (let i = 0; i < count; i++, layer += 2) x = conv(x, layer, factor * width, attention && stage > 0 && i === 0);
       if (attention) x = channelAttention(x, `eca.${stage}`);
       x = maxPool(x, { kernel: 2 });
       layer++;
     }
     const pooled: Tensor = flatten(adaptiveAveragePool(x, 7));
     const logits = scope(pooled, 'classifier', (x) => {
-      const y = dropout(dense(x, '0', 64 * width), drop);
+      const y = dropout(dense(x, '0', 64 * width, attention), drop);
       return linear(dropout(dense(y, '3', 64 * width), drop), '6', { units: classes });
     });
     return { logits };
