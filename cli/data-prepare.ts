@@ -7,7 +7,7 @@ import { defaultFraction } from '../runtime/data/split.ts';
 import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
-import { list, oneOf, wholeNumber } from './flags.ts';
+import { addRequired, list, oneOf, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
 import { shown } from './shown-path.ts';
@@ -26,14 +26,15 @@ interface PrepareFlags {
 
 /** `ddrc data prepare DIR --out DIR`: writes a manifest of the images and of their division. */
 export function addPrepare(data: Command): void {
-  data
+  const command = data
     .command('prepare')
     .description('divide a data set and write a manifest, which train takes as --data; the images stay where they are')
-    .argument('<data>', 'folder of class folders, C-NMC 2019, or CSV path,label[,split][,group][,original]')
-    .requiredOption(
-      '--out <folder>',
-      'where manifest.csv and prepared.json go: a new or empty folder, or one that prepare has written',
-    )
+    .argument('<data>', 'folder of class folders, C-NMC 2019, or CSV path,label[,split][,group][,original]');
+  addRequired(
+    command,
+    '--out <folder>',
+    'where manifest.csv and prepared.json go: a new or empty folder, or one that prepare has written',
+  )
     .option(
       '--by <what>',
       "given (the data's own splits), group (no group in two splits), or image (default: given where the data have splits and neither --pool, --test nor --folds is there; else group where groups are known)",

@@ -151,10 +151,10 @@ async function trainings(
   try {
     const whole = await carryOut(commands, means.jobs, progress, signal);
     progress.clear();
-    finish(folder, await writeResults(folder, protocol, settings), whole);
+    finish(folder, await writeResults(folder, protocol, settings, signal), whole);
   } catch (error) {
     progress.clear();
-    await writeResults(folder, protocol, settings);
+    await writeResults(folder, protocol, settings, signal);
     throw error;
   }
 }

@@ -8,7 +8,7 @@ import { argmax } from '../runtime/metrics.ts';
 import { example } from './example.ts';
 import { Explainer } from './explainer.ts';
 import { usageError } from './failure.ts';
-import { wholeNumber } from './flags.ts';
+import { addRequired, wholeNumber } from './flags.ts';
 import { type Explanation, explanationPicture } from './report/explanation-picture.ts';
 import { textTable } from './text-table.ts';
 import { openTrainedProgram } from './trained-program.ts';
@@ -23,14 +23,14 @@ interface ExplainFlags {
 
 /** `ddrc explain RUN IMAGE…`: where a class comes from, as pictures. */
 export function add(program: Command): void {
-  program
+  const command = program
     .command('explain')
     .description(
       'write a picture for each image: what a trained model makes of it, where that comes from (Grad-CAM), and its feature maps',
     )
     .argument('<run>', 'run folder of ddrc train')
-    .argument('<images...>', 'image files, and folders whose images are taken')
-    .requiredOption('--out <folder>', 'where the pictures go, NAME-explained.png each; the folder is made if need be')
+    .argument('<images...>', 'image files, and folders whose images are taken');
+  addRequired(command, '--out <folder>', 'where the pictures go, NAME-explained.png each; the folder is made if need be')
     .option('--class <name>', 'the class to explain (default: the one that the model takes the image for)')
     .option('--features', 'also show the feature map that each part of the model hands on')
     .option('--channels <n>', 'with --features: how many channels of each part, the most active ones', wholeNumber(1, 64), 12)

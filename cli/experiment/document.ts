@@ -8,6 +8,7 @@ import type { Interval } from '../../runtime/metrics/bootstrap.ts';
 import type { OverRuns } from '../../runtime/metrics/runs.ts';
 import { onnxruntimeVersion, packageVersion } from '../project.ts';
 import { bytes, duration } from '../quantity.ts';
+import { drawFigures } from './figures.ts';
 import { table3, table4, table5, table6 } from './paper.ts';
 import { departures, type ExperimentSettings } from './plan.ts';
 import type { Protocol, TimingProtocol, TrainingProtocol } from './protocol.ts';
@@ -15,13 +16,21 @@ import { collectResults, type SeedResult, type VariantResult } from './results.t
 import { readTimings } from './timing.ts';
 
 /** Writes the results of what is done so far. @returns the path of results.md */
-export async function writeResults(folder: string, protocol: TrainingProtocol, settings: ExperimentSettings): Promise<string> {
+export async function writeResults(
+  folder: string,
+  protocol: TrainingProtocol,
+  settings: ExperimentSettings,
+  signal: AbortSignal,
+): Promise<string> {
   const results = collectResults(folder, protocol, settings);
+  const figures = await drawFigures(folder, results, signal);
   const parts = [
     ...introduction(protocol, settings, departures(protocol, settings)),
     protocol.test === 'none' ? validationTable(results) : testTable(results),
     ...paperTables(results),
     runTable(results),
+    figures.length > 0 ? '## Figures' : '',
+    ...figures.map(({ title, file }) => `${title}\n\n![${title}](${file})`),
   ];
   return writeBoth(folder, { protocol, settings, environment, results }, parts);
 }

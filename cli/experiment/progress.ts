@@ -31,8 +31,11 @@ export class WholeProgress {
     const run = this.running.get(name);
     if (!run) return;
     run.text = text;
+    const begun = run.share > 0;
     const epoch = /epoch (\d+)\/(\d+)(?:\D+?(\d+) %)?/.exec(text);
     if (epoch) run.share = Math.min(1, (Number(epoch[1]) - 1 + Number(epoch[3] ?? 100) / 100) / Number(epoch[2]));
+    // That its training has begun is worth a line.
+    if (!begun && run.share > 0) this.shownAt = Number.NEGATIVE_INFINITY;
     this.show();
   }
 

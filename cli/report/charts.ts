@@ -49,6 +49,71 @@ export function lineChart({ title, x, series }: LineChart): Html {
   return figure(title, svg, series.length > 1 ? series.map(({ name }) => name) : []);
 }
 
+/** Lines over a count as an SVG file of its own, black on white, each with its name at its end. */
+export function lineChartFile({ title, x, series }: LineChart): string {
+  const all = series.flatMap(({ points }) => points.map((point) => point.x));
+  const longest = Math.max(...series.map(({ name }) => name.length));
+  const svg = draw(title, {
+    ...size,
+    marginRight: 16 + 7 * longest,
+    x: { label: x, ticks: wholeTicks(Math.min(...all), Math.max(...all)), tickFormat: 'd' },
+    y: { label: title, grid: true, ticks: 5, nice: true },
+    marginTop: 32,
+    marks: series.flatMap(({ name, points }, i) => [
+      Plot.lineY([...points], { x: 'x', y: 'y', stroke: fixedColours[i % colours], strokeWidth: 2, strokeDasharray: dashOf(i) }),
+      Plot.text(points.slice(-1), {
+        x: 'x',
+        y: 'y',
+        text: () => name,
+        textAnchor: 'start',
+        dx: 6,
+        fill: fixedColours[i % colours],
+      }),
+    ]),
+  });
+  return asFile(svg);
+}
+
+/** A bar of {@link barChartFile}: a value with its interval, if there is one, and what somebody else found. */
+export interface Bar {
+  readonly name: string;
+  readonly value: number;
+  readonly low: number | null;
+  readonly high: number | null;
+  readonly other: number | null;
+}
+
+/** A bar for each name as an SVG file of its own, with intervals as lines and what somebody else found as a tick. */
+export function barChartFile(title: string, bars: readonly Bar[], other: string): string {
+  const known = bars.filter(({ low, high }) => low !== null && high !== null);
+  const others = bars.filter((bar) => bar.other !== null);
+  const longest = Math.max(...bars.map(({ name }) => name.length));
+  const svg = draw(title, {
+    width: 640,
+    height: 34 * bars.length + 60,
+    marginLeft: 20 + 7 * longest,
+    marginTop: 16,
+    marginRight: 24,
+    style: { fontSize: '12px' },
+    x: { label: `${title}; ticks: ${other}`, grid: true, domain: [0, 100] },
+    y: { domain: bars.map(({ name }) => name), label: null, padding: 0.3 },
+    marks: [
+      Plot.barX([...bars], { x: 'value', y: 'name', fill: fixedColours[0] }),
+      Plot.ruleY([...known], { x1: 'low', x2: 'high', y: 'name', stroke: 'black', strokeWidth: 1.5 }),
+      Plot.tickX([...others], { x: 'other', y: 'name', stroke: fixedColours[1], strokeWidth: 3 }),
+    ],
+  });
+  return asFile(svg);
+}
+
+/** The colours of files, which no page gives theirs. */
+const fixedColours = ['#1d4ed8', '#c2410c', '#15803d', '#7e22ce', '#a16207', '#0e7490'];
+
+function asFile(svg: string): string {
+  const own = svg.replace('<svg', '<svg xmlns="http://www.w3.org/2000/svg"');
+  return own.replace('>', ' color="black" font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>');
+}
+
 /** Accuracy over mean probability by bin: on the diagonal, probabilities can be believed. Dots grow with the number of predictions. */
 export function reliabilityChart(bins: readonly ReliabilityBin[]): Html {
   const title = 'Reliability';

@@ -1,0 +1,286 @@
+import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { beforeAll, describe, expect, it } from 'vitest';
+import { protocolNames, readProtocol, type TrainingProtocol } from '../../cli/experiment/protocol.ts';
+import { readLines } from '../../runtime/files.ts';
+import { readPredictions } from '../../runtime/predictions.ts';
+import { type Outcome, temporaryFolder } from './ddrc.ts';
+import { ddrcInOneProcess } from './one-process.ts';
+import { pictureFolder } from './picture-folder.ts';
+import { interrupted } from './signals.ts';
+
+const folder = temporaryFolder();
+const at = (...parts: string[]) => join(folder, ...parts);
+const json = (...parts: string[]) => JSON.parse(readFileSync(at(...parts), 'utf8'));
+
+const about = { title: 'A small one', source: 'this test', readings: ['It is small.'], leaks: 'Everything.' };
+const train = { size: 32, epochs: 2, batch: 4, lr: 0.01, schedule: 'constant', augment: 'none' };
+const small = { model: 'ddrnet', options: { channels: 4, drdb: false } };
+const protocols = {
+  tiny: { ...about, division: { by: 'image', test: 0.25 }, train, seeds: 2, variants: [{ name: 'Small', ...small }] },
+  folds: {
+    ...about,
+    division: { by: 'group', folds: 2 },
+    train: { ...train, epochs: 1 },
+    variants: [{ name: 'Small', ...small }],
+  },
+  validated: {
+    ...about,
+    division: { by: 'group', val: 0.4, test: 0.2 },
+    test: 'none',
+    train,
+    variants: [{ name: 'Small', ...small }],
+  },
+  clock: {
+    ...about,
+    time: { size: 32, batch: 2, steps: 1, rounds: 2 },
+    variants: [
+      { name: 'DDRNet', ...small },
+      { name: 'ResNet-18', model: 'resnet', options: { width: 4 } },
+    ],
+  },
+};
+
+let data: string;
+let grouped: string;
+
+beforeAll(async () => {
+  for (const [name, protocol] of Object.entries(protocols)) writeFileSync(at(`${name}.json`), JSON.stringify(protocol));
+  data = await pictureFolder(at('pictures'), { classes: ['blue', 'red'], each: 16 });
+  // Five groups of each class, of three pictures or four.
+  const rows = ['blue', 'red'].flatMap((name) =>
+    Array.from({ length: 16 }, (_, i) => `pictures/${name}/${String(i).padStart(3, '0')}.png,${name},${name}${i % 5}`),
+  );
+  grouped = at('grouped.csv');
+  writeFileSync(grouped, `path,label,group\n${rows.join('\n')}\n`);
+}, 60_000);
+
+/** What the flags of all experiments here have in common. */
+const means = ['--device', 'cpu', '--threads', '1'];
+
+async function experiment(...args: string[]): Promise<Outcome> {
+  const [outcome] = await ddrcInOneProcess([['experiment', ...args]], folder);
+  return outcome;
+}
+
+describe('an experiment', () => {
+  it('trains each seed, measures, and puts it all into results', async () => {
+    const { code, stdout, stderr } = await experiment('tiny.json', '--data', data, '--run', 'tiny', '--jobs', '2', ...means);
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    expect(stdout).toBe('tiny/results.md\n');
+    expect(stderr).toContain('2 trainings, 0 of them done; about ');
+    const { results } = json('tiny', 'results.json');
+    const [{ variant, runs, seeds, accuracy }] = results;
+    expect(variant).toEqual({ name: 'Small', ...small });
+    expect(runs.map((run: { name: string }) => run.name)).toEqual(['small-seed0', 'small-seed1']);
+    const right = [0, 1].map((seed) => {
+      const { labels, predicted } = readPredictions(at('tiny/runs', `small-seed${seed}`, 'predictions.csv'));
+      expect(labels).toHaveLength(8);
+      return labels.reduce((sum, label, n) => sum + Number(label === predicted[n]), 0) / 8;
+    });
+    expect(seeds.map((each: { report: { accuracy: number } }) => each.report.accuracy)).toEqual(right);
+    expect(accuracy.mean).toBe((right[0] + right[1]) / 2);
+    // Each seed has a division of its own.
+    const tests = [0, 1].map((seed) => readFileSync(at('tiny/data', `seed${seed}`, 'manifest.csv'), 'utf8'));
+    expect(tests[0]).not.toBe(tests[1]);
+    const text = readFileSync(at('tiny', 'results.md'), 'utf8');
+    expect(text).toContain('**What leaks:** Everything.');
+    expect(text).toContain(`| Small | 2 | ${(100 * accuracy.mean).toFixed(2)} (`);
+    expect(text).toMatch(/\| small-seed1 \| 2 \| .+ \|/);
+    const figures = [...text.matchAll(/!\[.*\]\((.+)\)/g)].map((match) => match[1]);
+    expect(figures[0]).toBe('figures/curves.svg');
+    expect(figures).toHaveLength(3);
+    for (const figure of figures) expect(existsSync(at('tiny', figure))).toBe(true);
+  }, 120_000);
+
+  it('repeats nothing that is done, and takes more seeds', async () => {
+    const model = at('tiny/runs/small-seed0/model.onnx');
+    const before = statSync(model).mtimeMs;
+    const again = await experiment('--run', 'tiny', ...means);
+    expect(again.code).toBe(0);
+    expect(again.stderr).toContain('2 trainings, 2 of them done; about 0 ms of computing left');
+    const more = await experiment('--run', 'tiny', '--seeds', '3', ...means);
+    expect([more.code, more.code === 0 ? '' : more.stderr]).toEqual([0, '']);
+    expect(more.stderr).toContain('3 trainings, 2 of them done');
+    expect(statSync(model).mtimeMs).toBe(before);
+    expect(json('tiny', 'results.json').results[0].accuracy.runs).toBe(3);
+  }, 120_000);
+
+  it('goes on where it was stopped, and ends as if it had not been', async () => {
+    const args = ['experiment', 'tiny.json', '--data', data, '--seeds', '1', ...means];
+    const stopped = await interrupted([...args, '--run', 'cut', '--epochs', '30'], [[/epoch \d/, 'SIGINT']], folder);
+    expect(stopped.code).toBe(130);
+    expect(stopped.stdout).toContain('stopped; go on with\n  npx ddrc experiment --run cut\n');
+    expect(existsSync(at('cut/results.md'))).toBe(true);
+    for (const run of ['cut', 'whole']) {
+      const rest = run === 'cut' ? [] : ['tiny.json', '--data', data, '--seeds', '1', '--epochs', '30'];
+      const { code, stderr } = await experiment(...rest, '--run', run, ...means);
+      expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    }
+    const ends = ['cut', 'whole'].map((run) => readFileSync(at(run, 'runs/small-seed0/predictions.csv'), 'utf8'));
+    expect(ends[0]).toBe(ends[1]);
+    expect(readLines(at('cut/runs/small-seed0/metrics.jsonl'))).toHaveLength(31);
+  }, 180_000);
+
+  it('tests each group in one fold, and counts all folds of a seed together', async () => {
+    const { code, stderr } = await experiment('folds.json', '--data', grouped, '--run', 'folds', ...means);
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    const { results } = json('folds', 'results.json');
+    expect(results[0].runs.map((run: { fold: number }) => run.fold)).toEqual([0, 1]);
+    const [{ report, intervals }] = results[0].seeds;
+    expect([report.images, intervals.groups]).toEqual([32, 10]);
+    const groups = [0, 1].map(
+      (fold) => new Set(readPredictions(at('folds/runs', `small-seed0-fold${fold}`, 'predictions.csv')).groups),
+    );
+    expect([...groups[0]].filter((group) => groups[1].has(group))).toEqual([]);
+  }, 120_000);
+
+  it('looks at validation alone where a protocol says so', async () => {
+    const { code, stderr } = await experiment(
+      'validated.json',
+      '--data',
+      grouped,
+      '--run',
+      'validated',
+      '--epochs',
+      '1',
+      ...means,
+    );
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    expect(existsSync(at('validated/runs/small-seed0/predictions.csv'))).toBe(false);
+    const { results } = json('validated', 'results.json');
+    expect(results[0].accuracy).toBe(null);
+    expect(results[0].valAccuracy.mean).toBe(results[0].runs[0].val.accuracy);
+    const text = readFileSync(at('validated/results.md'), 'utf8');
+    expect(text).toContain('validation accuracy %');
+    expect(text).toContain('**Departs from the protocol:** epochs 1 in place of 2.');
+  }, 120_000);
+
+  it('times networks in rounds, beside the paper', async () => {
+    const { code, stderr } = await experiment('clock.json', '--run', 'clock', '--threads', '1');
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    const lines = readLines(at('clock/timing.jsonl')) as { variant: string; round: number; train_img_s_median: number }[];
+    expect(lines.map(({ variant, round }) => [variant, round])).toEqual([
+      ['DDRNet', 1],
+      ['ResNet-18', 1],
+      ['DDRNet', 2],
+      ['ResNet-18', 2],
+    ]);
+    // The larger of two, as the median of an even number.
+    const speed = (name: string) =>
+      Math.max(...lines.filter(({ variant }) => variant === name).map((line) => line.train_img_s_median));
+    const ratio = (speed('DDRNet') / speed('ResNet-18')).toFixed(2);
+    expect(readFileSync(at('clock/results.md'), 'utf8')).toMatch(
+      new RegExp(`\\| ResNet-18 \\| .+ \\| ${ratio.replace('.', '\\.')} \\| 2\\.48 \\|`),
+    );
+  }, 120_000);
+});
+
+describe('what cannot be carried out', () => {
+  let outcomes: Record<string, Outcome>;
+  const calls: Readonly<Record<string, readonly string[]>> = {
+    none: [],
+    misspelt: ['claen', '--data', 'pictures'],
+    dataless: ['clean', '--run', 'new'],
+    other: ['--run', 'tiny', '--epochs', '3'],
+    fewer: ['--run', 'tiny', '--seeds', '1'],
+    absent: ['--run', 'nowhere'],
+    damaged: ['--run', 'torn'],
+    model: ['tiny.json', '--data', 'pictures', '--models', 'dddrnet', '--run', 'new', '--plan'],
+    option: ['tiny.json', '--data', 'pictures', '--models', 'ddrnet:channels', '--run', 'new', '--plan'],
+    timed: ['timing', '--run', 'new', '--epochs', '3'],
+    groups: ['folds.json', '--data', 'pictures', '--run', 'new', '--plan'],
+    failing: ['tiny.json', '--data', 'pictures', '--run', 'failing', '--seeds', '1', '--lr', '1e30', '--epochs', '3', ...means],
+  };
+
+  beforeAll(async () => {
+    mkdirSync(at('torn'));
+    writeFileSync(at('torn/experiment.json'), '{"settings":');
+    if (!existsSync(at('tiny'))) await experiment('tiny.json', '--data', data, '--run', 'tiny', '--jobs', '2', ...means);
+    const results = await ddrcInOneProcess(
+      Object.values(calls).map((args) => ['experiment', ...args]),
+      folder,
+    );
+    outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]]));
+  }, 120_000);
+
+  it.each([
+    ['none', 2, 'an experiment needs a protocol'],
+    ['misspelt', 1, 'there is no protocol "claen", did you mean "clean"?'],
+    ['dataless', 2, 'the protocol clean needs --data'],
+    ['other', 2, 'the experiment in tiny was begun with epochs 2, not 3'],
+    ['fewer', 2, 'not 1'],
+    ['absent', 1, 'there is no experiment in nowhere'],
+    ['damaged', 1, 'experiment.json is not the file of an experiment'],
+    ['model', 1, 'there is no model "dddrnet"'],
+    ['option', 2, '--models: "channels" is not of the form option=value'],
+    ['timed', 2, '--epochs has no meaning for a timing'],
+    ['groups', 1, 'no groups are known'],
+    ['failing', 1, 'the training small-seed0 failed'],
+  ] as const)('%s', (name, code, message) => {
+    expect(outcomes[name].stderr).toContain(message);
+    expect(outcomes[name].stderr).toContain('hint: ');
+    if (name === 'misspelt') expect(outcomes[name].stderr).toContain('PROTOCOL_UNKNOWN');
+    expect(outcomes[name].code).toBe(code);
+  });
+
+  it('leaves no folder behind', () => {
+    expect(readdirSync(folder)).not.toContain('new');
+    expect(readdirSync(folder)).not.toContain('nowhere');
+  });
+
+  it('says what a training said that failed, and keeps what it left', () => {
+    expect(outcomes.failing.stderr).toContain('EXPERIMENT_RUN');
+    expect(outcomes.failing.stderr).toContain('LOSS_NOT_FINITE');
+    expect(existsSync(at('failing/results.md'))).toBe(true);
+  });
+});
+
+describe('a protocol', () => {
+  it.each(protocolNames())('%s of the package can be used', (name) => {
+    const protocol = readProtocol(name);
+    expect(protocol.name).toBe(name);
+    expect(protocol.readings.length).toBeGreaterThan(0);
+  });
+
+  it('has the published figures of the paper', () => {
+    const { train, division } = readProtocol('paper') as TrainingProtocol;
+    expect(train).toMatchObject({ size: 224, epochs: 30, batch: 128, lr: 0.01, schedule: 'constant' });
+    expect(division).toEqual({ by: 'image', pool: ['TRAIN', 'TEST', 'TEST_SIMPLE'], test: 0.3 });
+    expect(readProtocol('ablation').variants.map(({ options }) => [options.drdb, options.glfeb, options.csab])).toEqual([
+      [false, false, false],
+      [true, false, false],
+      [true, false, true],
+      [false, true, false],
+      [false, true, true],
+      [true, true, false],
+      [true, true, true],
+    ]);
+  });
+
+  it.each([
+    ['it is not JSON', '{'],
+    ['it is no object', '[]'],
+    ['it has an unknown "sedes"', { ...protocols.tiny, sedes: 2 }],
+    ['its "title" is no text', { ...protocols.tiny, title: '' }],
+    ['its "readings" are no list of sentences', { ...protocols.tiny, readings: 'one' }],
+    ['its "train" has an unknown "epohcs", did you mean "epochs"?', { ...protocols.tiny, train: { ...train, epohcs: 2 } }],
+    [
+      'its "train" has a "augment" that is neither a number nor a text',
+      { ...protocols.tiny, train: { ...train, augment: true } },
+    ],
+    ['it needs either "train" or "time"', { ...protocols.tiny, train: undefined }],
+    ['its "division" needs a "by": given, group or image', { ...protocols.tiny, division: {} }],
+    ['its "seeds" is no whole number from 1 up', { ...protocols.tiny, seeds: 0 }],
+    ['its "test" can only be none', { ...protocols.tiny, test: 'TEST' }],
+    ['its "variants" are no list', { ...protocols.tiny, variants: [] }],
+    ['a variant needs a "name" and a "model"', { ...protocols.tiny, variants: [{ name: 'A' }] }],
+    ['it has two variants "A"', { ...protocols.tiny, variants: ['A', 'A'].map((name) => ({ name, ...small })) }],
+    ['its "time" needs size, batch, steps and rounds', { ...protocols.clock, time: { size: 32 } }],
+  ] as const)('%s', (message, value) => {
+    writeFileSync(at('wrong.json'), typeof value === 'string' ? value : JSON.stringify(value));
+    expect(() => readProtocol(at('wrong.json'))).toThrow(
+      expect.objectContaining({ code: 'PROTOCOL_INVALID', message: expect.stringContaining(message) }),
+    );
+  });
+});
