@@ -69,7 +69,7 @@ describe('npm pack', () => {
     /^dist\/[\w/-]+\.d\.ts$/,
     /^dist\/page\/(index\.html|icon\.svg|assets\/[\w-]+\.(js|css))$/,
     /^models\/[\w-]+\.ts$/,
-  /^models\/protocols\/[\w-]+\.json$/,
+    /^models\/protocols\/[\w-]+\.json$/,
     /^docs\/[\w.-]+\.(md|json)$/,
     /^docs\/(web\/)?\w+\.webp$/,
     /^examples\/([\w-]+\/)?[\w-]+\.(md|mjs|html|py|cpp|cs|java)$/,
