@@ -90,7 +90,7 @@ async function prepareData(path: string, { out, json, ...flags }: PrepareFlags):
 
 /** What the flags ask for; where they leave it open, what the data suggest. */
 function preparationOf(listing: Listing, { by, pool, test, val, folds, seed }: Omit<PrepareFlags, 'out' | 'json'>): Preparation {
-  const anew = pool !== undefined || test !== undefined || folds !== undefined || listing.splits.length === 0;
+  const anew = pool !== undefined || (test ?? 0) > 0 || folds !== undefined || listing.splits.length === 0;
   const suggested = !anew ? 'given' : listing.items.some(({ group }) => group !== null) ? 'group' : 'image';
   const how = by ?? suggested;
   const rest = { ...(pool && { pool }), ...(val !== undefined && { val }), seed };

@@ -31,7 +31,6 @@ export {
   divideIntoFolds,
   type FoldDivision,
   type Folds,
-  withoutRelatives,
 } from './data/division.ts';
 export { type BadImage, type LoadedImages, type LoadOptions, loadImageFile, loadImages } from './data/images.ts';
 export { type Inspection, inspect } from './data/inspect.ts';

@@ -104,6 +104,15 @@ export function openRun(folder: string, { lock = false }: { lock?: boolean } = {
   return { paths, config, release: lock ? acquireLock(paths) : () => {} };
 }
 
+/**
+ * Takes a folder's lock, as a training does.
+ * @returns gives it back
+ * @throws DdrcError RUN_LOCKED, OUTPUT_UNWRITABLE
+ */
+export function lockFolder(folder: string): () => void {
+  return acquireLock(runPaths(folder));
+}
+
 /** Whether a process trains into the folder, as far as this machine can tell. */
 export function isTraining({ lock }: RunPaths): boolean {
   const holder = readHolder(lock);

@@ -2,72 +2,76 @@
  * The results of an experiment as results.json, and as results.md beside what the paper prints.
  */
 import { cpus, totalmem } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { writeFileAtomic } from '../../runtime/files.ts';
 import type { Interval } from '../../runtime/metrics/bootstrap.ts';
-import type { OverRuns } from '../../runtime/metrics/runs.ts';
+import { median, type OverRuns } from '../../runtime/metrics/runs.ts';
 import { onnxruntimeVersion, packageVersion } from '../project.ts';
 import { bytes, duration } from '../quantity.ts';
 import { drawFigures } from './figures.ts';
 import { table3, table4, table5, table6 } from './paper.ts';
-import { departures, type ExperimentSettings } from './plan.ts';
-import type { Protocol, TimingProtocol, TrainingProtocol } from './protocol.ts';
+import type { TimingProtocol, TrainingProtocol } from './protocol.ts';
 import { collectResults, type SeedResult, type VariantResult } from './results.ts';
+import type { ExperimentSettings } from './settings.ts';
 import { readTimings } from './timing.ts';
 
-/** Writes the results of what is done so far. @returns the path of results.md */
+/**
+ * Writes the results of what is done so far.
+ * @param failures what trainings said that failed, by name
+ * @returns the path of results.md
+ */
 export async function writeResults(
   folder: string,
   protocol: TrainingProtocol,
   settings: ExperimentSettings,
+  failures: ReadonlyMap<string, string>,
   signal: AbortSignal,
 ): Promise<string> {
   const results = collectResults(folder, protocol, settings);
   const figures = await drawFigures(folder, results, signal);
+  const failed = [...failures].map(([name, text]) => `- ${name}: ${text.replaceAll('\n', ' ')}`);
   const parts = [
-    ...introduction(protocol, settings, departures(protocol, settings)),
+    ...introduction(settings),
     protocol.test === 'none' ? validationTable(results) : testTable(results),
     ...paperTables(results),
     runTable(results),
+    failed.length > 0 ? `## Trainings that failed\n\n${failed.join('\n')}` : '',
     figures.length > 0 ? '## Figures' : '',
     ...figures.map(({ title, file }) => `${title}\n\n![${title}](${file})`),
   ];
-  return writeBoth(folder, { protocol, settings, environment, results }, parts);
+  return writeBoth(folder, { settings, environment, results }, parts);
 }
 
 /** Writes the timings that are there. @returns the path of results.md */
 export function writeTimingResults(folder: string, protocol: TimingProtocol, settings: ExperimentSettings): string {
   const timings = readTimings(folder);
-  const rows = settings.variants.flatMap(({ name }) => {
+  const rows = protocol.variants.flatMap(({ name }) => {
     const own = timings.filter(({ variant }) => variant === name);
-    return own.length === 0
-      ? []
-      : [
-          {
-            variant: name,
-            rounds: own.length,
-            parameters: own[0].parameters,
-            imagesPerSecond: median(own.map((each) => each.train_img_s_median)),
-          },
-        ];
+    if (own.length === 0) return [];
+    const imagesPerSecond = median(own.map((each) => each.train_img_s_median))!;
+    return [{ variant: name, rounds: own.length, threads: own[0].threads, parameters: own[0].parameters, imagesPerSecond }];
   });
-  const [first] = rows;
-  const paper = (name: string) => (Object.hasOwn(table4, name) ? table4[name as keyof typeof table4] : null);
+  const reference = rows.find(({ variant }) => variant === 'DDRNet') ?? rows[0];
   const { size, batch, rounds } = protocol.time;
   const lines = rows.map(({ variant, parameters, imagesPerSecond, ...row }) => [
     variant,
     parameters.toLocaleString('en-US'),
     imagesPerSecond.toFixed(2),
-    (first.imagesPerSecond / imagesPerSecond).toFixed(2),
-    paper(variant) ? (paper(variant)!.minutes / table4.DDRNet.minutes).toFixed(2) : '',
+    (reference.imagesPerSecond / imagesPerSecond).toFixed(2),
+    timeOfPaper(variant),
     `${row.rounds} of ${rounds}`,
   ]);
   const parts = [
-    ...introduction(protocol, settings, []),
-    `## Table 4: how much longer a training takes, ${batch} images of ${size} px a step`,
-    markdown(['network', 'parameters', 'images a second', `time, ${first?.variant ?? ''} = 1`, 'the paper', 'rounds'], lines),
+    ...introduction(settings),
+    `## Table 4: how much longer a training takes, ${batch} images of ${size} px a step, ${reference?.threads ?? '?'} threads`,
+    markdown(['network', 'parameters', 'images a second', `time, ${reference?.variant ?? ''} = 1`, 'the paper', 'rounds'], lines),
   ];
-  return writeBoth(folder, { protocol, settings, environment, timings: rows }, parts);
+  return writeBoth(folder, { settings, environment, timings: rows }, parts);
+}
+
+/** How much longer than DDRNet's the training of a network took in the paper; empty where it has none. */
+function timeOfPaper(name: string): string {
+  return Object.hasOwn(table4, name) ? (table4[name as keyof typeof table4].minutes / table4.DDRNet.minutes).toFixed(2) : '';
 }
 
 const environment = {
@@ -87,17 +91,24 @@ function writeBoth(folder: string, value: unknown, parts: readonly string[]): st
   return file;
 }
 
-function introduction(protocol: Protocol, { protocol: name, train }: ExperimentSettings, changed: readonly string[]): string[] {
+function introduction({ protocol, departures, data, seeds }: ExperimentSettings): string[] {
   const { processor, processors, memory, node, onnxruntime, ddrc } = environment;
-  const settings = Object.entries(train).map(([flag, value]) => `${flag} ${value}`);
+  const train = 'train' in protocol ? protocol.train : {};
+  const command = [
+    `ddrc experiment ${protocol.name}`,
+    ...(data === null ? [] : ['--data', basename(data), '--seeds', String(seeds.length)]),
+  ];
+  const settings = Object.entries(train).map(([flag, value]) => (value === true ? flag : `${flag} ${value}`));
+  const mixed = train.mixup !== undefined || train.cutmix !== undefined;
   return [
     `# ${protocol.title}`,
-    `\`ddrc experiment ${name}\`, ddrc ${ddrc}, ONNX Runtime ${onnxruntime}, Node ${node}, ${processor} (${processors} processors), ${bytes(memory)} of memory.`,
+    `\`${command.join(' ')}\`, ddrc ${ddrc}, ONNX Runtime ${onnxruntime}, Node ${node}, ${processor} (${processors} processors), ${bytes(memory)} of memory.`,
     `Source: ${protocol.source}.`,
     protocol.readings.map((text) => `- ${text}`).join('\n'),
     `**What leaks:** ${protocol.leaks}`,
     settings.length > 0 ? `Trained with: ${settings.join(', ')}.` : '',
-    changed.length > 0 ? `**Departs from the protocol:** ${changed.join(', ')}.` : '',
+    mixed ? 'Training accuracy is of mixed images, and so no measure of the networks.' : '',
+    departures.length > 0 ? `**Departs from the protocol:** ${departures.join(', ')}.` : '',
   ];
 }
 
@@ -153,17 +164,17 @@ function validationTable(results: readonly VariantResult[]): string {
 
 function runTable(results: readonly VariantResult[]): string {
   const rows = results.flatMap(({ runs }) =>
-    runs.map(({ name, epochs, seconds, trainAccuracy, val, test }) => [
+    runs.map(({ name, epochs, secondsPerEpoch, trainAccuracy, val, test }) => [
       name,
       String(epochs),
-      duration(1000 * seconds),
+      secondsPerEpoch === null ? '' : duration(1000 * secondsPerEpoch),
       percent(trainAccuracy),
       percent(val?.accuracy ?? null),
       percent(test?.accuracy ?? null),
     ]),
   );
   if (rows.length === 0) return 'No training is done yet.';
-  return `## Trainings\n\n${markdown(['run', 'epochs', 'time', 'training accuracy %', 'validation accuracy %', 'test accuracy %'], rows)}`;
+  return `## Trainings\n\n${markdown(['run', 'epochs', 'time of one', 'training accuracy %', 'validation accuracy %', 'test accuracy %'], rows)}`;
 }
 
 /** The paper's Tables 3 to 6 beside ours, as far as these results have to do with them. */
@@ -205,7 +216,7 @@ function timeTable(results: readonly VariantResult[]): string {
       variant.name,
       secondsPerEpoch === null ? '' : duration(1000 * secondsPerEpoch),
       own !== null && secondsPerEpoch !== null ? (secondsPerEpoch / own).toFixed(2) : '',
-      paper ? (paper.minutes / table4.DDRNet.minutes).toFixed(2) : '',
+      timeOfPaper(variant.name),
       overSeeds(accuracy),
       paper ? paper.accuracy.toFixed(2) : '',
     ];
@@ -215,13 +226,11 @@ function timeTable(results: readonly VariantResult[]): string {
 }
 
 function ablationTable(results: readonly VariantResult[]): string {
-  const order = (values: readonly (number | null)[]) => {
-    const known = values.filter((value) => value !== null).sort((a, b) => b - a);
-    return values.map((value) => (value === null ? '' : String(known.indexOf(value) + 1)));
-  };
-  const ranks = order(results.map(({ accuracy }) => accuracy?.mean ?? null));
+  const paperOf = (name: string) => (Object.hasOwn(table6, name) ? table6[name as keyof typeof table6] : null);
+  const places = placesOf(results.map(({ accuracy }) => accuracy?.mean ?? null));
+  const placesInPaper = placesOf(results.map(({ variant }) => paperOf(variant.name)?.test ?? null));
   const rows = results.map(({ variant, trainAccuracy, accuracy, seeds }, i) => {
-    const paper = Object.hasOwn(table6, variant.name) ? table6[variant.name as keyof typeof table6] : null;
+    const paper = paperOf(variant.name);
     return [
       variant.name,
       overSeeds(trainAccuracy),
@@ -229,12 +238,18 @@ function ablationTable(results: readonly VariantResult[]): string {
       overSeeds(accuracy),
       intervalsOf(seeds.map((seed) => seed.intervals?.accuracy ?? null)),
       paper ? paper.test.toFixed(2) : '',
-      ranks[i],
-      String(results.length - i),
+      places[i],
+      placesInPaper[i],
     ];
   });
   const head = ['modules', 'training %', 'the paper', 'test %', 'over originals %', 'the paper', 'place', 'place in the paper'];
   return `## Table 6: ablation\n\n${markdown(head, rows)}`;
+}
+
+/** The place of each value, the largest first; empty for none. */
+function placesOf(values: readonly (number | null)[]): string[] {
+  const known = values.filter((value) => value !== null).sort((a, b) => b - a);
+  return values.map((value) => (value === null ? '' : String(known.indexOf(value) + 1)));
 }
 
 /** `87.21 (85.10 to 89.32)`, in %. */
@@ -250,11 +265,6 @@ function intervalsOf(intervals: readonly (Interval | null)[]): string {
 
 function percent(share: number | null): string {
   return share === null ? '' : (100 * share).toFixed(2);
-}
-
-function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)];
 }
 
 function markdown(head: readonly string[], rows: readonly (readonly string[])[]): string {

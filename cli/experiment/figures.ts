@@ -1,17 +1,16 @@
 /*
  * The paper's Figures 7 to 10 for an experiment's results: feature maps and Grad-CAM, curves, scores of sample images, the ablation.
  */
-import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
-import { makeFolder, readLines, writeFileAtomic } from '../../runtime/files.ts';
+import { makeFolder, writeFileAtomic } from '../../runtime/files.ts';
 import { readPredictions } from '../../runtime/predictions.ts';
 import { openRun } from '../../runtime/runfolder.ts';
-import type { EpochLine } from '../../runtime/trainer.ts';
-import { packageRoot } from '../project.ts';
 import { barChartFile, lineChartFile, type Series } from '../report/charts.ts';
 import { settingsOf } from '../train-settings.ts';
+import { runDdrc } from './ddrc-process.ts';
 import { table6 } from './paper.ts';
+import { readMetrics } from './plan.ts';
 import type { VariantResult } from './results.ts';
 
 /** A figure: what it shows, and its file within the experiment's folder. */
@@ -29,7 +28,7 @@ export async function drawFigures(folder: string, results: readonly VariantResul
     return { title, file: `figures/${name}` };
   };
   const figures: Figure[] = [];
-  const curves = results.flatMap((result) => curvesOf(folder, result)).slice(0, 6);
+  const curves = results.flatMap((result) => curvesOf(folder, result)).slice(0, 7);
   if (curves.some(({ points }) => points.length > 1)) {
     const chart = lineChartFile({ title: 'training accuracy %', x: 'epoch', series: curves });
     figures.push(write('curves.svg', 'Figure 8: accuracy on what is trained on, first seeds', chart));
@@ -53,9 +52,9 @@ export async function drawFigures(folder: string, results: readonly VariantResul
 /** The training accuracy by epoch of a variant's first run. */
 function curvesOf(folder: string, { variant, runs }: VariantResult): Series[] {
   if (runs.length === 0) return [];
-  const lines = readLines(join(folder, 'runs', runs[0].name, 'metrics.jsonl')) as Partial<EpochLine>[];
-  const points = lines.flatMap(({ epoch, train }) =>
-    epoch && train?.accuracy !== undefined ? [{ x: epoch, y: 100 * train.accuracy }] : [],
+  const { epochs } = readMetrics(join(folder, 'runs', runs[0].name));
+  const points = epochs.flatMap(({ epoch, train }) =>
+    train.accuracy === undefined ? [] : [{ x: epoch, y: 100 * train.accuracy }],
   );
   return [{ name: variant.name, points }];
 }
@@ -78,20 +77,11 @@ async function explainSamples(folder: string, { runs }: VariantResult, signal: A
   const figures: Figure[] = [];
   for (const { path, name } of images) {
     const out = join('figures', 'explained', name.replaceAll(/[^\w-]+/g, '_'));
-    const args = ['explain', run, path, '--out', join(folder, out), '--features'];
-    const code = await ended(
-      spawn(process.execPath, [join(packageRoot, 'dist', 'cli', 'main.js'), ...args], { stdio: 'ignore', signal }),
-    );
     const picture = `${out}/${basename(path).replace(/\.[^.]*$/, '')}-explained.png`.replaceAll('\\', '/');
-    if (code === 0 && existsSync(join(folder, picture)))
+    if (!existsSync(join(folder, picture)))
+      await runDdrc(['explain', run, path, '--out', join(folder, out), '--features'], signal);
+    if (existsSync(join(folder, picture)))
       figures.push({ title: `Figures 7 and 9: ${name}, what spoke for its class, scores and feature maps`, file: picture });
   }
   return figures;
-}
-
-function ended(child: ReturnType<typeof spawn>): Promise<number | null> {
-  return new Promise((resolve) => {
-    child.on('error', () => resolve(null));
-    child.on('close', resolve);
-  });
 }

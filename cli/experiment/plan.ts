@@ -1,53 +1,64 @@
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { basename, join } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
+import type { TestFigures } from '../../runtime/evaluator.ts';
+import { readLines } from '../../runtime/files.ts';
+import type { EpochLine } from '../../runtime/trainer.ts';
 import { packageRoot } from '../project.ts';
-import type { TrainFlagValues, TrainingProtocol, Variant } from './protocol.ts';
+import { folderWord, type TrainingProtocol, type Variant } from './protocol.ts';
 
 /** One training of an experiment. */
 export interface PlannedRun {
   /** Its name and its folder's below `runs/`: `ddrnet-seed0`, `ddrnet-seed0-fold2`. */
   readonly name: string;
+  readonly folder: string;
   readonly variant: Variant;
   readonly seed: number;
   /** The fold that is tested; null where the protocol has none. */
   readonly fold: number | null;
 }
 
-/** All that an experiment follows from beside its data; its folder's experiment.json has it. */
-export interface ExperimentSettings {
-  readonly protocol: string;
-  /** An absolute path; null for a timing. */
-  readonly data: string | null;
-  readonly variants: readonly Variant[];
-  readonly seeds: readonly number[];
-  readonly train: TrainFlagValues;
-}
-
-/** The trainings, a seed of all variants after the other: what is there after some time is comparable. */
-export function plannedRuns({ division }: TrainingProtocol, { variants, seeds }: ExperimentSettings): PlannedRun[] {
+/** The trainings below an experiment's folder, a seed of all variants after the other: what is there after some time is comparable. */
+export function plannedRuns(folder: string, { division, variants }: TrainingProtocol, seeds: readonly number[]): PlannedRun[] {
   const folds = 'folds' in division ? Array.from({ length: division.folds }, (_, fold) => fold) : [null];
   return seeds.flatMap((seed) =>
-    folds.flatMap((fold) => variants.map((variant) => ({ name: runName(variant, seed, fold), variant, seed, fold }))),
+    folds.flatMap((fold) =>
+      variants.map((variant) => {
+        const name = `${folderWord(variant.name)}-seed${seed}${fold === null ? '' : `-fold${fold}`}`;
+        return { name, folder: join(folder, 'runs', name), variant, seed, fold };
+      }),
+    ),
   );
 }
 
-function runName({ name }: Variant, seed: number, fold: number | null): string {
-  const words = name
-    .toLowerCase()
-    .replaceAll(/[^a-z0-9]+/g, '-')
-    .replaceAll(/^-|-$/g, '');
-  return `${words}-seed${seed}${fold === null ? '' : `-fold${fold}`}`;
+/** How far a run is. */
+export type RunState = 'open' | 'begun' | 'done';
+
+/** Whether a run has its result: its test, or where there is none its last epoch. */
+export function stateOf({ folder }: PlannedRun, { test, train }: TrainingProtocol): RunState {
+  if (!existsSync(join(folder, 'config.json'))) return 'open';
+  const { epochs, test: figures, stoppedEarly } = readMetrics(folder);
+  const trained = test === 'none' ? stoppedEarly || epochs.length >= Number(train.epochs) : figures !== null;
+  return trained && existsSync(join(folder, 'model.onnx')) ? 'done' : 'begun';
 }
 
-/** Settings in which an experiment is another one than its protocol, for people: `size 64 in place of 96`. */
-export function departures(protocol: TrainingProtocol, { train, seeds }: ExperimentSettings): string[] {
-  const flags = [...new Set([...Object.keys(protocol.train), ...Object.keys(train)])];
-  const different = flags.filter((flag) => protocol.train[flag] !== train[flag]);
-  const words = different.map((flag) =>
-    protocol.train[flag] === undefined ? `${flag} ${train[flag]}` : `${flag} ${train[flag]} in place of ${protocol.train[flag]}`,
-  );
-  return seeds.length === protocol.seeds ? words : [...words, `${seeds.length} seeds in place of ${protocol.seeds}`];
+/** What a run's metrics.jsonl has. */
+export interface RunMetrics {
+  readonly epochs: readonly EpochLine[];
+  /** Null where there was no test yet. */
+  readonly test: TestFigures | null;
+  /** Whether it ended for lack of patience. */
+  readonly stoppedEarly: boolean;
+}
+
+export function readMetrics(folder: string): RunMetrics {
+  const file = join(folder, 'metrics.jsonl');
+  const lines = (existsSync(file) ? readLines(file) : []) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
+  return {
+    epochs: lines.filter((line): line is EpochLine => line.epoch !== undefined),
+    test: lines.findLast(({ test }) => test)?.test ?? null,
+    stoppedEarly: lines.some((line) => 'stoppedEarly' in line && line.stoppedEarly === true),
+  };
 }
 
 /**
@@ -56,11 +67,11 @@ export function departures(protocol: TrainingProtocol, { train, seeds }: Experim
  */
 export function modelFileOf({ model }: Variant): string {
   const own = join(packageRoot, 'models', `${model}.ts`);
-  const file = existsSync(own) ? own : resolve(model);
+  const file = existsSync(own) ? own : model;
   if (existsSync(file)) return file;
   throw new DdrcError({
     code: 'FILE_MISSING',
-    message: `there is no model "${model}"`,
+    message: `there is no model "${basename(model)}"`,
     where: file,
     hint: 'name a model of the package, such as ddrnet, resnet or vit, or the path of a model file',
   });

@@ -1,9 +1,17 @@
 import { duration } from '../quantity.ts';
 
+interface RunningTraining {
+  /** Of all its epochs, and what had been done of them when it went on; null where that is not known yet. */
+  done: number | null;
+  from: number | null;
+  text: string;
+  readonly since: number;
+}
+
 /** Shows how far an experiment is: a line for each training that begins or ends, and one for all that is going on. */
 export class WholeProgress {
   /** Names of running trainings with the share that is done and the last line that they said. */
-  private readonly running = new Map<string, { share: number; text: string; readonly since: number }>();
+  private readonly running = new Map<string, RunningTraining>();
   private shownAt = Number.NEGATIVE_INFINITY;
   private drawn = false;
   /** Expected time of the trainings that this process has done, in ms. */
@@ -18,11 +26,12 @@ export class WholeProgress {
     private readonly expected: ReadonlyMap<string, number>,
     private readonly total: number,
     private before: number,
+    private readonly jobs: number,
     private readonly started = performance.now(),
   ) {}
 
   begin(name: string): void {
-    this.running.set(name, { share: 0, text: '', since: performance.now() });
+    this.running.set(name, { done: null, from: null, text: '', since: performance.now() });
     this.print(`${this.before + this.running.size} of ${this.total}  ${name}`);
   }
 
@@ -31,11 +40,13 @@ export class WholeProgress {
     const run = this.running.get(name);
     if (!run) return;
     run.text = text;
-    const begun = run.share > 0;
     const epoch = /epoch (\d+)\/(\d+)(?:\D+?(\d+) %)?/.exec(text);
-    if (epoch) run.share = Math.min(1, (Number(epoch[1]) - 1 + Number(epoch[3] ?? 100) / 100) / Number(epoch[2]));
-    // That its training has begun is worth a line.
-    if (!begun && run.share > 0) this.shownAt = Number.NEGATIVE_INFINITY;
+    if (epoch) run.done = (Number(epoch[1]) - 1 + Number(epoch[3] ?? 100) / 100) / Number(epoch[2]);
+    // That its training has begun, or goes on, is worth a line.
+    if (epoch && run.from === null) {
+      run.from = (Number(epoch[1]) - 1) / Number(epoch[2]);
+      this.shownAt = Number.NEGATIVE_INFINITY;
+    }
     this.show();
   }
 
@@ -80,14 +91,17 @@ export class WholeProgress {
 
   /** Of the expected time that this process has before it, what is done. */
   private share(): number {
-    const running = [...this.running].reduce((sum, [name, { share }]) => sum + share * (this.expected.get(name) ?? 0), 0);
+    const running = [...this.running].reduce((sum, [name, { done, from }]) => {
+      const share = done === null || from === null ? 0 : (done - from) / Math.max(1e-9, 1 - from);
+      return sum + share * (this.expected.get(name) ?? 0);
+    }, 0);
     return (this.doneTime + running) / Math.max(1e-9, this.all());
   }
 
   /** From how long it took so far, once that says something. */
   private left(): string {
     const share = this.share();
-    if (share < 0.005) return `about ${duration(this.all())} in all`;
+    if (share < 0.005) return `about ${duration(this.all() / this.jobs)} in all`;
     const elapsed = performance.now() - this.started;
     return `about ${duration((elapsed * (1 - share)) / share)} left`;
   }

@@ -1,16 +1,13 @@
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
-import { readListing } from '../../runtime/data/layout.ts';
-import { splitRole } from '../../runtime/data/listing.ts';
 import type { EpochFigures, TestFigures } from '../../runtime/evaluator.ts';
-import { readLines } from '../../runtime/files.ts';
 import { bootstrapOverGroups, type GroupIntervals } from '../../runtime/metrics/bootstrap.ts';
-import { type OverRuns, overRuns } from '../../runtime/metrics/runs.ts';
+import { median, type OverRuns, overRuns } from '../../runtime/metrics/runs.ts';
 import { addPrediction, createConfusion, type Report, report } from '../../runtime/metrics.ts';
 import { type Predictions, readPredictions } from '../../runtime/predictions.ts';
-import { dataFolder, runFolder, stateOf } from './carry-out.ts';
-import { type ExperimentSettings, type PlannedRun, plannedRuns } from './plan.ts';
+import { manifestOf, trainedGroups } from './divided-data.ts';
+import { type PlannedRun, plannedRuns, readMetrics, stateOf } from './plan.ts';
 import type { TrainingProtocol, Variant } from './protocol.ts';
+import type { ExperimentSettings } from './settings.ts';
 
 /** What a training came to. */
 export interface RunResult {
@@ -18,8 +15,8 @@ export interface RunResult {
   readonly seed: number;
   readonly fold: number | null;
   readonly epochs: number;
-  /** Of its epochs, in seconds. */
-  readonly seconds: number;
+  /** The median: an epoch that was stopped and gone on with counts the time after that only. */
+  readonly secondsPerEpoch: number | null;
   /** Share of the training images that the last epoch got right, varied as they were. */
   readonly trainAccuracy: number | null;
   /** Of the epoch with the lowest validation loss; null without validation. */
@@ -53,14 +50,14 @@ export interface VariantResult {
 }
 
 /** The results of what is done of an experiment. */
-export function collectResults(folder: string, protocol: TrainingProtocol, settings: ExperimentSettings): VariantResult[] {
-  const runs = plannedRuns(protocol, settings);
-  return settings.variants.map((variant) =>
+export function collectResults(folder: string, protocol: TrainingProtocol, { seeds }: ExperimentSettings): VariantResult[] {
+  const runs = plannedRuns(folder, protocol, seeds);
+  return protocol.variants.map((variant) =>
     variantResult(
       folder,
       protocol,
       runs.filter((run) => run.variant === variant),
-      settings,
+      seeds,
     ),
   );
 }
@@ -69,27 +66,22 @@ function variantResult(
   folder: string,
   protocol: TrainingProtocol,
   planned: readonly PlannedRun[],
-  { train, seeds }: ExperimentSettings,
+  seeds: readonly number[],
 ): VariantResult {
-  const tests = protocol.test !== 'none';
-  const done = planned.filter((run) => stateOf(runFolder(folder, run), Number(train.epochs), tests) === 'done');
-  const runs = done.map((run) => runResult(runFolder(folder, run), run));
+  const done = planned.filter((run) => stateOf(run, protocol) === 'done');
+  const runs = done.map(runResult);
   const whole = seeds.filter((seed) => planned.filter((run) => run.seed === seed).every((run) => done.includes(run)));
-  const bySeed = tests
-    ? whole.map((seed) =>
-        seedResult(
-          folder,
-          protocol,
-          seed,
-          done.filter((run) => run.seed === seed),
-        ),
-      )
-    : [];
+  const results = (seed: number) =>
+    seedResult(
+      folder,
+      protocol,
+      done.filter((run) => run.seed === seed),
+    );
+  const bySeed = protocol.test === 'none' ? [] : whole.map(results);
   const over = (values: readonly (number | null | undefined)[]) => {
     const known = values.filter((value) => typeof value === 'number');
     return known.length > 0 ? overRuns(known) : null;
   };
-  const epochs = runs.map(({ seconds, epochs }) => seconds / epochs).sort((a, b) => a - b);
   return {
     variant: planned[0].variant,
     runs,
@@ -99,39 +91,31 @@ function variantResult(
     unrelated: over(bySeed.map((each) => each.unrelated?.accuracy)),
     trainAccuracy: over(runs.map((run) => run.trainAccuracy)),
     valAccuracy: over(runs.map((run) => run.val?.accuracy)),
-    secondsPerEpoch: epochs[Math.floor(epochs.length / 2)] ?? null,
+    secondsPerEpoch: median(runs.flatMap(({ secondsPerEpoch }) => (secondsPerEpoch === null ? [] : [secondsPerEpoch]))),
   };
 }
 
-interface MetricsLine {
-  readonly epoch?: number;
-  readonly seconds?: number;
-  readonly train?: { readonly accuracy?: number };
-  readonly val?: EpochFigures;
-  readonly test?: TestFigures | null;
-}
-
-function runResult(folder: string, { name, seed, fold }: PlannedRun): RunResult {
-  const lines = readLines(join(folder, 'metrics.jsonl')) as MetricsLine[];
-  const epochs = lines.filter(({ epoch }) => epoch !== undefined);
+function runResult({ name, folder, seed, fold }: PlannedRun): RunResult {
+  const { epochs, test } = readMetrics(folder);
   const validated = epochs.flatMap(({ val }) => (val ? [val] : []));
   return {
     name,
     seed,
     fold,
     epochs: epochs.length,
-    seconds: epochs.reduce((sum, { seconds = 0 }) => sum + seconds, 0),
-    trainAccuracy: epochs.at(-1)?.train?.accuracy ?? null,
+    secondsPerEpoch: median(epochs.map(({ seconds }) => seconds)),
+    trainAccuracy: epochs.at(-1)?.train.accuracy ?? null,
     val: validated.length > 0 ? validated.reduce((a, b) => (b.loss < a.loss ? b : a)) : null,
-    test: lines.findLast(({ test }) => test)?.test ?? null,
+    test,
   };
 }
 
-function seedResult(folder: string, protocol: TrainingProtocol, seed: number, runs: readonly PlannedRun[]): SeedResult {
-  const predictions = runs.map((run) => readPredictions(join(runFolder(folder, run), 'predictions.csv')));
+function seedResult(folder: string, protocol: TrainingProtocol, runs: readonly PlannedRun[]): SeedResult {
+  const [{ seed }] = runs;
+  const predictions = runs.map((run) => readPredictions(join(run.folder, 'predictions.csv')));
   const all = together(predictions);
   const classes = all.classes.length;
-  const trained = runs.length === 1 ? trainedGroups(join(dataFolder(folder, protocol, seed), 'manifest.csv')) : new Set<string>();
+  const trained = runs.length === 1 ? trainedGroups(manifestOf(folder, protocol, runs[0])) : new Set<string>();
   const rows = all.groups.flatMap((group, n) => (group === null || !trained.has(group) ? [n] : []));
   const some = rows.length > 0 && rows.length < all.groups.length;
   const unrelated = some ? chosen(all, rows) : null;
@@ -145,15 +129,6 @@ function seedResult(folder: string, protocol: TrainingProtocol, seed: number, ru
       intervals: bootstrapOverGroups(unrelated, classes, unrelated.groups),
     },
   };
-}
-
-/** The groups that a manifest has in training. */
-function trainedGroups(manifest: string): ReadonlySet<string> {
-  if (!existsSync(manifest)) return new Set();
-  const { items } = readListing(manifest);
-  return new Set(
-    items.flatMap(({ split, group }) => (split !== null && splitRole(split) === 'train' && group !== null ? [group] : [])),
-  );
 }
 
 function confusionOf({ labels, predicted, classes }: Predictions) {

@@ -120,12 +120,6 @@ export function divideByFold(
   return { splits, notes };
 }
 
-/** The items among `of` whose group no item of `others` has; one without a group stays. */
-export function withoutRelatives(listing: Listing, of: readonly number[], others: readonly number[]): number[] {
-  const known = new Set(others.map((i) => listing.items[i].group));
-  return of.filter((i) => listing.items[i].group === null || !known.has(listing.items[i].group));
-}
-
 function keepSplits(listing: Listing, { by, val = 0, seed = 0 }: Division): Divided {
   const splits: (string | null)[] = listing.items.map(({ split }) => split);
   if (val === 0) return { splits, notes: [] };

@@ -148,7 +148,21 @@ export function makeListing(
   const index = new Map(classes.map((name, i) => [name, i]));
   const items = candidates.map(({ className, ...item }) => ({ ...item, label: index.get(className)! }));
   const splits = [...counts.keys()].filter((split) => split !== null);
+  checkRoles(root, splits);
   return { root, items, classes, splits, notes: remarks };
+}
+
+/** Refuses `train` beside `training`: one of them would be nobody's. */
+function checkRoles(root: string, splits: readonly string[]): void {
+  const roles = splits.map(splitRole);
+  const twice = splits.findIndex((_, i) => roles[i] !== null && roles.indexOf(roles[i]) < i);
+  if (twice < 0) return;
+  throw new DdrcError({
+    code: 'DATA_SPLIT',
+    message: `the splits ${splits[roles.indexOf(roles[twice])]} and ${splits[twice]} are both for the same part`,
+    where: root,
+    hint: 'give them one name, or another one that is for no part',
+  });
 }
 
 function checkKnown(root: string, found: readonly string[], known: readonly string[]): void {

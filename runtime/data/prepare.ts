@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
-import { makeFolder, outputError, writeFileAtomic } from '../files.ts';
+import { makeFolder, outputError, partialSuffix, writeFileAtomic } from '../files.ts';
 import { type BySplitAndClass, countsBy } from './counts.ts';
 import { formatCsv } from './csv.ts';
 import { type Division, divide, divideByFold, divideIntoFolds, type FoldDivision } from './division.ts';
@@ -69,10 +69,16 @@ export async function prepare(
     notes,
   };
   makeFolder(folder);
-  for (const table of files) writeFileAtomic(join(folder, table.name), tableText(listing, table, folder, hashes));
+  // First, so that a folder that was left half-written can be written again.
   writeFileAtomic(join(folder, preparedName), `${JSON.stringify(prepared, null, 2)}\n`);
+  for (const table of files) writeFileAtomic(join(folder, table.name), tableText(listing, table, folder, hashes));
   for (const name of earlier) if (!(name in prepared.files)) remove(join(folder, name));
   return prepared;
+}
+
+/** Whether a folder has all that {@link prepare} writes. */
+export function isPrepared(folder: string): boolean {
+  return earlierPrepared(folder)?.every((name) => existsSync(join(folder, name))) ?? false;
 }
 
 /** A CSV to be written. */
@@ -149,7 +155,7 @@ function earlierFiles(listing: Listing, out: string): string[] {
     throw refuse('lies in the folder of the data, in which nothing is changed', 'give --out a folder elsewhere');
   }
   if (!kind) return [];
-  const inside = readdirSync(folder);
+  const inside = readdirSync(folder).filter((name) => !name.endsWith(partialSuffix));
   if (inside.length === 0) return [];
   const files = earlierPrepared(folder);
   if (files === null) {

@@ -24,6 +24,14 @@ export function overRuns(values: readonly number[], level = 0.95): OverRuns {
   return { runs, mean, deviation, low: mean - reach, high: mean + reach };
 }
 
+/** The middle of values, or the mean of the two in the middle; null where there are none. */
+export function median(values: readonly number[]): number | null {
+  const sorted = [...values].sort((a, b) => a - b);
+  const middle = sorted.length / 2;
+  if (sorted.length === 0) return null;
+  return (sorted[Math.ceil(middle) - 1] + sorted[Math.floor(middle)]) / 2;
+}
+
 /** The t for which Student's distribution with this many degrees of freedom (a whole number) has the share `level` between −t and t. */
 export function studentT(level: number, freedom: number): number {
   let low = 0;

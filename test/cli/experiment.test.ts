@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { protocolNames, readProtocol, type TrainingProtocol } from '../../cli/experiment/protocol.ts';
@@ -29,6 +29,14 @@ const protocols = {
     division: { by: 'group', val: 0.4, test: 0.2 },
     test: 'none',
     train,
+    variants: [{ name: 'Small', ...small }],
+  },
+  untested: { ...about, division: { by: 'image', val: 0.2 }, train, variants: [{ name: 'Small', ...small }] },
+  patient: {
+    ...about,
+    division: { by: 'image', val: 0.4 },
+    test: 'none',
+    train: { ...train, epochs: 40, patience: 1, lr: 3 },
     variants: [{ name: 'Small', ...small }],
   },
   clock: {
@@ -69,6 +77,7 @@ describe('an experiment', () => {
     expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     expect(stdout).toBe('tiny/results.md\n');
     expect(stderr).toContain('2 trainings, 0 of them done; about ');
+    expect(stderr).toContain(', 2 side by side');
     const { results } = json('tiny', 'results.json');
     const [{ variant, runs, seeds, accuracy }] = results;
     expect(variant).toEqual({ name: 'Small', ...small });
@@ -98,7 +107,7 @@ describe('an experiment', () => {
     const before = statSync(model).mtimeMs;
     const again = await experiment('--run', 'tiny', ...means);
     expect(again.code).toBe(0);
-    expect(again.stderr).toContain('2 trainings, 2 of them done; about 0 ms of computing left');
+    expect(again.stderr).toContain('2 trainings, all of them done');
     const more = await experiment('--run', 'tiny', '--seeds', '3', ...means);
     expect([more.code, more.code === 0 ? '' : more.stderr]).toEqual([0, '']);
     expect(more.stderr).toContain('3 trainings, 2 of them done');
@@ -156,6 +165,50 @@ describe('an experiment', () => {
     expect(text).toContain('**Departs from the protocol:** epochs 1 in place of 2.');
   }, 120_000);
 
+  it('counts a training that ran out of patience as done', async () => {
+    const args = ['patient.json', '--data', data, '--run', 'patient', ...means];
+    const first = await experiment(...args);
+    expect([first.code, first.code === 0 ? '' : first.stderr]).toEqual([0, '']);
+    const { results } = json('patient', 'results.json');
+    expect(results[0].runs[0].epochs).toBeLessThan(40);
+    expect((await experiment('--run', 'patient', ...means)).stderr).toContain('1 trainings, all of them done');
+  }, 120_000);
+
+  it('writes divisions again that were left half-written, and refuses other images', async () => {
+    const args = ['folds.json', '--data', grouped, '--run', 'torn-data', '--epochs', '1', ...means];
+    const { code } = await experiment(...args, '--plan');
+    expect([code, existsSync(at('torn-data'))]).toEqual([0, false]);
+    mkdirSync(at('torn-data/data'), { recursive: true });
+    cpSync(at('folds/data/seed0'), at('torn-data/data/seed0'), { recursive: true });
+    rmSync(at('torn-data/data/seed0/fold-1.csv'));
+    writeFileSync(at('torn-data/data/seed0/.fold-1.csv.0.partial'), '');
+    const whole = await experiment(...args);
+    expect([whole.code, whole.code === 0 ? '' : whole.stderr]).toEqual([0, '']);
+    expect(existsSync(at('torn-data/data/seed0/fold-1.csv'))).toBe(true);
+    const copy = readFileSync(grouped, 'utf8');
+    writeFileSync(grouped, copy.replace('pictures/blue/001.png', 'pictures/blue/../../other.png'));
+    cpSync(at('pictures/red/002.png'), at('other.png'));
+    const more = await experiment('--run', 'torn-data', '--seeds', '2', ...means);
+    writeFileSync(grouped, copy);
+    expect(more.code).toBe(1);
+    expect(more.stderr).toContain('RESUME_DIFFERS  the images are not those that the experiment was begun with');
+  }, 120_000);
+
+  it('does the others where one fails, and says so', async () => {
+    const networks = 'ddrnet:channels=4;drdb=false,resnet:width=4';
+    const args = ['tiny.json', '--data', data, '--models', networks, '--seeds', '1', '--epochs', '1', '--run', 'mixed', ...means];
+    mkdirSync(at('mixed/runs/resnet-width-4-seed0'), { recursive: true });
+    writeFileSync(at('mixed/runs/resnet-width-4-seed0/config.json'), '{}');
+    const { code, stderr, stdout } = await experiment(...args);
+    expect([code, stdout]).toEqual([1, 'mixed/results.md\n']);
+    expect(stderr).toContain('EXPERIMENT_RUN  a training failed');
+    expect(stderr).toContain('RUN_INVALID');
+    const text = readFileSync(at('mixed/results.md'), 'utf8');
+    expect(text).toContain('## Trainings that failed\n\n- resnet-width-4-seed0: RUN_INVALID');
+    expect(text).toContain('| ddrnet:channels=4;drdb=false | 1 |');
+    expect(text).toContain('the networks ddrnet:channels=4;drdb=false, resnet:width=4');
+  }, 120_000);
+
   it('times networks in rounds, beside the paper', async () => {
     const { code, stderr } = await experiment('clock.json', '--run', 'clock', '--threads', '1');
     expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
@@ -166,9 +219,10 @@ describe('an experiment', () => {
       ['DDRNet', 2],
       ['ResNet-18', 2],
     ]);
-    // The larger of two, as the median of an even number.
-    const speed = (name: string) =>
-      Math.max(...lines.filter(({ variant }) => variant === name).map((line) => line.train_img_s_median));
+    const speed = (name: string) => {
+      const own = lines.filter(({ variant }) => variant === name).map((line) => line.train_img_s_median);
+      return (own[0] + own[1]) / 2;
+    };
     const ratio = (speed('DDRNet') / speed('ResNet-18')).toFixed(2);
     expect(readFileSync(at('clock/results.md'), 'utf8')).toMatch(
       new RegExp(`\\| ResNet-18 \\| .+ \\| ${ratio.replace('.', '\\.')} \\| 2\\.48 \\|`),
@@ -187,6 +241,11 @@ describe('what cannot be carried out', () => {
     absent: ['--run', 'nowhere'],
     damaged: ['--run', 'torn'],
     model: ['tiny.json', '--data', 'pictures', '--models', 'dddrnet', '--run', 'new', '--plan'],
+    collide: ['tiny.json', '--data', 'pictures', '--models', 'resnet:width=4,resnet:width=4;', '--run', 'new', '--plan'],
+    rate: ['tiny.json', '--data', 'pictures', '--lr', 'fast', '--run', 'new', '--plan'],
+    augment: ['tiny.json', '--data', 'pictures', '--augment', 'rotat=3', '--run', 'new', '--plan'],
+    patience: ['tiny.json', '--data', 'pictures', '--patience', '2', '--run', 'new', '--plan'],
+    untested: ['untested.json', '--data', 'pictures', '--run', 'new', '--plan'],
     option: ['tiny.json', '--data', 'pictures', '--models', 'ddrnet:channels', '--run', 'new', '--plan'],
     timed: ['timing', '--run', 'new', '--epochs', '3'],
     groups: ['folds.json', '--data', 'pictures', '--run', 'new', '--plan'],
@@ -216,7 +275,12 @@ describe('what cannot be carried out', () => {
     ['option', 2, '--models: "channels" is not of the form option=value'],
     ['timed', 2, '--epochs has no meaning for a timing'],
     ['groups', 1, 'no groups are known'],
-    ['failing', 1, 'the training small-seed0 failed'],
+    ['collide', 1, 'the variant "resnet:width=4;" has no folder of its own'],
+    ['rate', 2, 'It must be a number from 0'],
+    ['augment', 1, 'its "train" has a "augment" that cannot be used: augmentation: there is no setting "rotat"'],
+    ['patience', 1, 'patience needs validation'],
+    ['untested', 1, 'the division of the protocol has no test'],
+    ['failing', 1, 'a training failed'],
   ] as const)('%s', (name, code, message) => {
     expect(outcomes[name].stderr).toContain(message);
     expect(outcomes[name].stderr).toContain('hint: ');
@@ -265,17 +329,23 @@ describe('a protocol', () => {
     ['its "title" is no text', { ...protocols.tiny, title: '' }],
     ['its "readings" are no list of sentences', { ...protocols.tiny, readings: 'one' }],
     ['its "train" has an unknown "epohcs", did you mean "epochs"?', { ...protocols.tiny, train: { ...train, epohcs: 2 } }],
-    [
-      'its "train" has a "augment" that is neither a number nor a text',
-      { ...protocols.tiny, train: { ...train, augment: true } },
-    ],
+    ['its "train" has a "augment" that is no text', { ...protocols.tiny, train: { ...train, augment: true } }],
     ['it needs either "train" or "time"', { ...protocols.tiny, train: undefined }],
-    ['its "division" needs a "by": given, group or image', { ...protocols.tiny, division: {} }],
+    ['its "division" needs a "by": given, group or image', { ...protocols.tiny, division: { by: 'groups', test: 0.2 } }],
+    ['its "division" has an unknown "vall", did you mean "val"?', { ...protocols.tiny, division: { by: 'group', vall: 0.2 } }],
+    ['its "folds" is no whole number from 2 up', { ...protocols.tiny, division: { by: 'group', folds: '5' } }],
+    ['splits that are "given" have no pool, test or folds', { ...protocols.tiny, division: { by: 'given', folds: 5 } }],
+    ['its division\'s "test" is no fraction', { ...protocols.tiny, division: { by: 'image', test: 20 } }],
+    ['its "train" has no "batch"', { ...protocols.tiny, train: { size: 32, epochs: 1 } }],
+    ['its "train" has a "epochs" that is no whole number from 1 up', { ...protocols.tiny, train: { ...train, epochs: '20' } }],
     ['its "seeds" is no whole number from 1 up', { ...protocols.tiny, seeds: 0 }],
     ['its "test" can only be none', { ...protocols.tiny, test: 'TEST' }],
     ['its "variants" are no list', { ...protocols.tiny, variants: [] }],
     ['a variant needs a "name" and a "model"', { ...protocols.tiny, variants: [{ name: 'A' }] }],
-    ['it has two variants "A"', { ...protocols.tiny, variants: ['A', 'A'].map((name) => ({ name, ...small })) }],
+    [
+      'the variant "- A" has no folder of its own',
+      { ...protocols.tiny, variants: ['A', '- A'].map((name) => ({ name, ...small })) },
+    ],
     ['its "time" needs size, batch, steps and rounds', { ...protocols.clock, time: { size: 32 } }],
   ] as const)('%s', (message, value) => {
     writeFileSync(at('wrong.json'), typeof value === 'string' ? value : JSON.stringify(value));

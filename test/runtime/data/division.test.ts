@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import { divide, divideByFold, divideIntoFolds, withoutRelatives } from '../../../runtime/data/division.ts';
+import { divide, divideByFold, divideIntoFolds } from '../../../runtime/data/division.ts';
 import { readListing } from '../../../runtime/data/layout.ts';
-import { itemsOfSplit, type Listing } from '../../../runtime/data/listing.ts';
+import type { Listing } from '../../../runtime/data/listing.ts';
 import { foldsOf } from '../../../runtime/data/partition.ts';
 import { sharedBetween } from '../../../runtime/data/shared.ts';
 import { bloodCells, errorOf } from './files.ts';
@@ -211,8 +211,6 @@ describe.skipIf(!existsSync(bloodCells))('the real blood cells (skipped where ..
     expect(originals.filter((name) => name === null)).toEqual([]);
     expect(new Set(originals).size).toBe(348);
     expect(between(originals)).toBeUndefined();
-    const [train, test] = [itemsOfSplit(listing, 'TRAIN'), itemsOfSplit(listing, 'TEST')];
-    expect(withoutRelatives(listing, test, train)).toHaveLength(2487 - 228);
   });
 
   it('are refused as a division by group, and named', async () => {

@@ -38,6 +38,13 @@ describe('readListing of a CSV', () => {
     ['no column label', 'path,class\n../img/1.png,a\n', 'DATA_CSV_COLUMNS', '', 'no column "label"'],
     ['an empty file', '', 'DATA_CSV_COLUMNS', '', 'no column "path"'],
     ['no rows', 'path,label\n', 'DATA_EMPTY', '', 'no images'],
+    [
+      'two splits for one part',
+      'path,label,split\n../img/1.png,a,train\n../img/2.png,b,train\n../img/4.png,a,training\n',
+      'DATA_SPLIT',
+      '',
+      'the splits train and training are both for the same part',
+    ],
     ['an unknown split', 'path,label,split\n../img/1.png,a,train\n../img/2.png,b,tset\n', 'DATA_CSV_SPLIT', ':3', '"tset"'],
     [
       'a row without a split',
