@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../runtime/files.ts';
 import type { RunPaths } from '../runtime/runfolder.ts';
@@ -19,7 +18,7 @@ export function add(program: Command): void {
     .addHelpText('after', example('ddrc report runs/ddrnet-1'))
     .action(async (folder: string, { out }: { readonly out?: string }) => {
       const run = readRun(folder);
-      const file = out ?? join(run.paths.folder, 'report.html');
+      const file = out ?? run.paths.report;
       writeFileAtomic(file, await reportPage(run));
       process.stdout.write(`${shown(file)}\n`);
     });
@@ -29,9 +28,9 @@ export function add(program: Command): void {
  * Writes the report of a run that this process has trained into.
  * @returns a sentence where it could not be written, which is no reason for a training to fail; otherwise null
  */
-export async function writeReport({ folder }: RunPaths): Promise<string | null> {
+export async function writeReport({ folder, report }: RunPaths): Promise<string | null> {
   try {
-    writeFileAtomic(join(folder, 'report.html'), await reportPage(readRun(folder, true)));
+    writeFileAtomic(report, await reportPage(readRun(folder, true)));
     return null;
   } catch (error) {
     return `report.html was not written: ${error instanceof Error ? error.message : String(error)}`;

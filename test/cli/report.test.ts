@@ -31,6 +31,7 @@ function writePredictions(run: string, names: readonly string[]): void {
 }
 
 const calls = {
+  complete: ['train', '--resume', 'early'],
   report: ['report', 'run'],
   elsewhere: ['report', 'run', '--out', 'elsewhere.html'],
   killed: ['report', 'killed'],
@@ -41,11 +42,13 @@ const calls = {
   silent: ['report', 'silent'],
   table: ['report', 'table'],
   damaged: ['report', 'damaged'],
+  early: ['report', 'early'],
   unwritable: ['report', 'run', '--out', 'data'],
   none: ['report', 'nothing'],
   pictures: ['report', 'data'],
   compared: ['compare', 'run', 'other', '--json', '--out', 'compare.html'],
   text: ['compare', 'run', 'other', 'killed'],
+  ended: ['compare', 'arrays', 'early', '--json'],
   classes: ['compare', 'run', 'arrays'],
   single: ['compare', 'run'],
   twice: ['compare', 'run', './run'],
@@ -117,6 +120,15 @@ beforeAll(async () => {
   writeFileSync(at('table', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: '../table.csv' } }));
   const places = ['../data/TEST/red/000.png', 'data/TEST/red/001.png'].map((path) => `${path},red,blue,,0.8,0.2\n`);
   writeFileSync(at('table', 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${places.join('')}`);
+  // A run without test data whose second epoch was the last for want of a lower validation loss.
+  cpSync(at('arrays'), at('early'), { recursive: true });
+  const [one, two] = lines('early');
+  writeFileSync(at('early', 'metrics.jsonl'), `${JSON.stringify(one)}\n${JSON.stringify({ ...two, stoppedEarly: true })}\n`);
+  for (const name of ['predictions.csv', 'report.html']) rmSync(at('early', name));
+  const whole = JSON.parse(readFileSync(at('early', 'config.json'), 'utf8'));
+  const examples = { ...whole.data.examples, test: 0 };
+  const endsEarly = { ...whole, epochs: 20, patience: 1, data: { ...whole.data, test: 'none', examples } };
+  writeFileSync(at('early', 'config.json'), JSON.stringify(endsEarly));
   writeFileSync(at('going', 'train.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: null, token: 'a' }));
   const results = await ddrcInOneProcess(Object.values(calls), folder);
   outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
@@ -192,6 +204,24 @@ describe('ddrc report', () => {
     expect(page(run)).toContain(sentence);
     expect(page(run)).not.toContain('<img');
     expect(page(run)).toContain('Confusion matrix');
+  });
+
+  it('of a run that --patience ended says so, and does not call it stopped', () => {
+    // Resuming the complete run wrote the report that was missing, and says what is there; asked for, it is the same again.
+    expect(outcomes.complete).toMatchObject({
+      code: 0,
+      stderr: 'the run in early is complete: 2 of 20 epochs, ended by --patience 1\n',
+    });
+    expect(outcomes.complete.stdout).toContain(
+      '\nearly  model.onnx, best.safetensors, last.safetensors, metrics.jsonl, config.json, report.html\n',
+    );
+    expect(outcomes.early).toMatchObject({ code: 0 });
+    expect(page('early')).toContain('ended after 2 of 20 epochs: no lower validation loss in 1 epochs (--patience)');
+    expect(page('early')).toMatch(/validation loss \d.* in epoch \d, the best; no test/);
+    expect(page('early')).not.toContain('role="note"');
+    const { runs, notes } = JSON.parse(outcomes.ended.stdout);
+    expect(runs.map(({ state }: { state: string }) => state)).toEqual(['complete', 'complete']);
+    expect(notes.join()).not.toContain('Not complete');
   });
 
   it('takes measures that only some runs have', () => {
