@@ -312,7 +312,8 @@ class Training {
     if (evaluated || updating === 'optimizer_model.onnx')
       await this.engine.open(this.evaluating, files.get(this.evaluating)!, inferenceSession);
     if (resume && existsSync(paths.last)) {
-      const checkpoint = loadCheckpoint(paths.last, this.expected);
+      const { slots, ema } = manifest;
+      const checkpoint = loadCheckpoint(paths.last, { ...this.expected, slots, averaged: ema !== undefined });
       this.place(checkpoint);
       await this.engine.load(engineState(manifest, checkpoint));
       this.cutMetrics();

@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -172,6 +172,15 @@ describe('moving averages of the weights', () => {
     await engine.close();
     expect(result.bestLoss).toBeCloseTo(Number(val), 6);
     expect((result.test as { loss: number }).loss).toBeCloseTo(Number(test), 6);
+  });
+
+  it('leave best.safetensors without the state that a training goes on with, so it is refused in place of the last one', async () => {
+    const { paths } = await trained({ ema: decay, epochs: 1 });
+    cpSync(paths.best, paths.last);
+    await expect(trained({ ema: decay, paths, resume: true })).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      hint: `start a new run from its weights: --weights ${paths.last}`,
+    });
   });
 
   it.each([
