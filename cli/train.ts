@@ -138,7 +138,8 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
     const done = completed(readRun(folder, true));
     if (done) {
       if (!existsSync(run.paths.model)) exportBest(await prepareResumed(settings, run.paths.folder, flags), run.paths);
-      if (!existsSync(run.paths.report)) await writeReportOf(run, (line) => process.stderr.write(`${line}\n`));
+      if (!existsSync(run.paths.report))
+        await writeReportOf(run, flags.threads ?? settings.threads, (line) => process.stderr.write(`${line}\n`));
       const early = done.stoppedEarly ? `, ended by --patience ${settings.patience}` : '';
       process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs${early}\n`);
       report(run, settings, done, flags);
@@ -188,13 +189,14 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
     };
     const result = await carryOut({ prepared, paths: run.paths, resume, cache, signal: stop.signal, display, onBegin });
     display.end();
-    await writeReportOf(run, display.print);
+    await writeReportOf(run, prepared.settings.threads, display.print);
     report(run, prepared.settings, result, flags);
     if (result.stopped) process.exitCode = exitCode;
   } catch (error) {
     display.end();
     if (!existsSync(run.paths.last)) discard();
-    else if (isDdrcError(error) && error.code === 'LOSS_NOT_FINITE') await writeReportOf(run, display.print);
+    else if (isDdrcError(error) && error.code === 'LOSS_NOT_FINITE')
+      await writeReportOf(run, prepared.settings.threads, display.print);
     throw error;
   } finally {
     giveBack();
@@ -203,10 +205,10 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
 }
 
 /** Writes report.html; where that fails, a note says so. */
-async function writeReportOf({ paths }: Run, say: (line: string) => void): Promise<void> {
+async function writeReportOf({ paths }: Run, threads: number, say: (line: string) => void): Promise<void> {
   // The charts' library is loaded by those only who draw.
   const { writeReport } = await import('./report.ts');
-  const problem = await writeReport(paths);
+  const problem = await writeReport(paths, threads);
   if (problem) say(`note    ${problem}`);
 }
 

@@ -5,8 +5,11 @@ import { calibrationSection, classFigures, configuration, curves, environment, t
 import { earlyEnd, resultLine, stateLine } from './summary.ts';
 import { wrongImages } from './wrong-images.ts';
 
-/** The report of a run as one page that opens anywhere. */
-export async function reportPage(run: RunRecord): Promise<string> {
+/**
+ * The report of a run as one page that opens anywhere.
+ * @param threads of one operator, for Grad-CAM; by default one for each processor
+ */
+export async function reportPage(run: RunRecord, threads?: number): Promise<string> {
   const { name, config, settings, test, epochs, stoppedEarly } = run;
   const state = stateLine(run);
   const options = Object.entries(settings.options).map(([option, value]) => `${option}=${value}`);
@@ -18,7 +21,7 @@ ${stoppedEarly ? html`<p class="quiet">${earlyEnd(settings, epochs.length)}</p>`
     curves(run),
     ...classFigures(test),
     ...calibrationSection(test),
-    ...(test ? [wrongSection(await wrongImages(run))] : []),
+    ...(test ? [wrongSection(await wrongImages(run, threads))] : []),
     timingSection(run),
     configuration(run),
     environment(),
