@@ -1,7 +1,16 @@
 import { html } from './html.ts';
 import { page } from './page.ts';
 import type { RunRecord } from './run-record.ts';
-import { calibrationSection, classFigures, configuration, curves, environment, timingSection, wrongSection } from './sections.ts';
+import {
+  calibrationSection,
+  classFigures,
+  configuration,
+  curves,
+  environment,
+  overallSection,
+  timingSection,
+  wrongSection,
+} from './sections.ts';
 import { earlyEnd, resultLine, stateLine } from './summary.ts';
 import { wrongImages } from './wrong-images.ts';
 
@@ -19,6 +28,7 @@ ${stoppedEarly ? html`<p class="quiet">${earlyEnd(settings, epochs.length)}</p>`
 <p class="quiet">${config.model} ${options.join(' ')}</p>`;
   return page(`${config.model}: ${name}`, top, [
     curves(run),
+    ...overallSection(test),
     ...classFigures(test),
     ...calibrationSection(test),
     ...(test ? [wrongSection(await wrongImages(run, threads))] : []),

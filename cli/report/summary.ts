@@ -35,6 +35,10 @@ export function resultLine({ test, best, settings, state }: RunRecord): string {
   return `validation loss ${best.val.loss.toPrecision(4)}${accuracy} in epoch ${best.epoch}, the best${state === 'complete' ? '' : ' so far'}; no test`;
 }
 
+/** What the training accuracy of mixed examples is; without a full stop. */
+export const mixedAccuracy =
+  'With --mixup and --cutmix the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model';
+
 /** Where `--patience` ended a training. */
 export function earlyEnd({ epochs, patience }: RunRecord['settings'], done: number): string {
   return `ended after ${done} of ${epochs} epochs: no lower validation loss in ${patience} epochs (--patience)`;
