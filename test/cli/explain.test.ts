@@ -11,6 +11,7 @@ import { asTensors } from '../../cli/compile-for-device.ts';
 import { add } from '../../cli/explain.ts';
 import { Explainer } from '../../cli/explainer.ts';
 import { barChartFile, lineChart, lineChartFile, palette, scoreBars } from '../../cli/report/charts.ts';
+import { shownScores } from '../../cli/report/explanation-picture.ts';
 import { channelPicture, withAttention } from '../../cli/report/pictures.ts';
 import type { TrainedProgram } from '../../cli/trained-program.ts';
 import { initialWeights } from '../../compiler/artifacts/initial.ts';
@@ -157,6 +158,13 @@ describe('pictures', () => {
       expect(svg).toContain('>T\ufffd\ufffdcell</text>');
       expect((await sharp(Buffer.from(svg)).metadata()).format).toBe('svg');
     }
+  });
+
+  it('have the seven largest of more classes, the one that is explained among them', async () => {
+    const scores = Array.from({ length: 12 }, (_, i) => ({ name: `class ${i}`, probability: (12 - i) / 78 }));
+    expect(shownScores(scores.slice(0, 7), 'class 6')).toEqual(scores.slice(0, 7));
+    expect(shownScores(scores, 'class 2').map(({ name }) => name)).toEqual([2, 0, 1, 3, 4, 5, 6].map((i) => `class ${i}`));
+    expect(shownScores(scores, 'class 11').map(({ name }) => name)).toEqual([11, 0, 1, 2, 3, 4, 5].map((i) => `class ${i}`));
   });
 
   it('tell thirty lines apart by colour and dashes', () => {
