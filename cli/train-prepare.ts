@@ -10,7 +10,7 @@ import { type AugmentationSettings, defaultAugmentation, parseAugmentation } fro
 import type { MixSettings } from '../runtime/data/mix.ts';
 import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/trainer.ts';
+import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/train-request.ts';
 import { classWeightsOf } from './class-weights.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';

@@ -10,6 +10,7 @@ import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors-file.ts';
 import { parseSchedule } from '../runtime/schedule.ts';
+import { cannotResume } from '../runtime/train-request.ts';
 import type { TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
@@ -145,13 +146,7 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
       report(run, settings, done, flags);
       return;
     }
-    if (settings.engine !== 'stock') {
-      throw usageError(
-        "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped",
-        'train',
-        `start a new run from its weights: --weights ${folder}/last.safetensors`,
-      );
-    }
+    if (settings.engine !== 'stock') throw cannotResume(`${folder}/last.safetensors`);
     const prepared = await prepareResumed(settings, run.paths.folder, flags);
     await trainInto(run, prepared, true, flags, () => {});
   } finally {
@@ -263,7 +258,7 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     const next =
       settings.engine === 'stock'
         ? `go on with\n  npx ddrc train --resume ${folder}`
-        : `ONNX Runtime's training API gives no optimizer's state, so it cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
+        : `what ONNX Runtime's training API began cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
     process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; ${next}\n`);
     return;
   }

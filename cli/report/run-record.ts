@@ -40,7 +40,7 @@ export function readRun(folder: string, own = false): RunRecord {
   const test = lines.map(testOf).findLast((found) => found !== null) ?? null;
   const stoppedEarly = epochs.at(-1)?.stoppedEarly === true;
   const trained = stoppedEarly || epochs.length >= settings.epochs;
-  const done = test !== null || (settings.data.examples.test === 0 && trained);
+  const done = trained && (test !== null || settings.data.examples.test === 0);
   return {
     name: basename(paths.folder),
     paths,

@@ -298,7 +298,7 @@ describe('ddrc report', () => {
   it.each<[string, Made, there: readonly (string | RegExp)[], absent: readonly string[]]>([
     [
       'of a single epoch',
-      { lines: ([one], test) => [one, test] },
+      { config: { epochs: 1 }, lines: ([one], test) => [one, test] },
       [/<tbody><tr><th scope="row">1<\/th>(<td>[\d.]+<\/td>){6}<\/tr>\n<\/tbody>/],
       ['role="note"'],
     ],
