@@ -4,7 +4,7 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { compareRuns } from '../../cli/report/comparison.ts';
 import { figureRows } from '../../cli/report/comparison-rows.ts';
 import { readRun } from '../../cli/report/run-record.ts';
@@ -16,6 +16,20 @@ import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+
+/** The threads that engines of this process were asked for, in their order. */
+const threads: (number | undefined)[] = [];
+vi.mock('../../runtime/engine.ts', async (original) => {
+  const real = await original<typeof import('../../runtime/engine.ts')>();
+  class Engine extends real.Engine {
+    constructor(options?: ConstructorParameters<typeof real.Engine>[0]) {
+      super(options);
+      threads.push(options?.threads);
+    }
+  }
+  return { ...real, Engine };
+});
+vi.mock('ddrc', () => import('../../dsl/index.ts'));
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -345,6 +359,13 @@ describe('ddrc report', () => {
       ...absent.map((part) => [part, false]),
     ]);
     if (name === 'of 30 wrong examples') expect(page(name).match(/<figcaption><strong>/g)).toHaveLength(24);
+  });
+
+  it('explains wrong images on as many threads as it is given', async () => {
+    cpSync(at('run'), at('narrow'), { recursive: true });
+    expect(await writeReport(runPaths(at('narrow')), 1)).toBe(null);
+    expect(threads).toEqual([1]);
+    expect(page('narrow').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
   });
 
   it('has what its document says it is made of', () => {
