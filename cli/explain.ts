@@ -5,6 +5,7 @@ import { decodeFile } from '../runtime/data/decode.ts';
 import { listImages } from '../runtime/data/layout.ts';
 import { makeFolder, writeFileAtomic } from '../runtime/files.ts';
 import { argmax } from '../runtime/metrics.ts';
+import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
 import { Explainer } from './explainer.ts';
 import { usageError } from './failure.ts';
@@ -18,6 +19,7 @@ interface ExplainFlags {
   readonly class?: string;
   readonly features?: boolean;
   readonly channels: number;
+  readonly threads?: number;
   readonly json?: boolean;
 }
 
@@ -34,6 +36,7 @@ export function add(program: Command): void {
     .option('--class <name>', 'the class to explain (default: the one that the model takes the image for)')
     .option('--features', 'also show the feature map that each part of the model hands on')
     .option('--channels <n>', 'with --features: how many channels of each part, the most active ones', wholeNumber(1, 64), 12)
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .option('--json', 'an array of {file, picture, class, explained, probabilities} in place of the table')
     .addHelpText(
       'after',
@@ -45,23 +48,37 @@ export function add(program: Command): void {
     .action(explain);
 }
 
+/** An image in what the command prints. */
+interface Row extends Pick<Explanation, 'file' | 'predicted' | 'explained' | 'scores'> {
+  readonly picture: string;
+}
+
 async function explain(run: string, images: readonly string[], flags: ExplainFlags): Promise<void> {
   const files = listImages(images);
-  const explainer = await Explainer.open(await openTrainedProgram(run), flags.features);
+  const explainer = await Explainer.open(await openTrainedProgram(run), flags);
+  const display = createProgress(process.stderr);
   try {
     const label = flags.class === undefined ? null : labelOf(flags.class, explainer.classes);
-    const explanations: Explanation[] = [];
-    for (const file of files) explanations.push(await explanationOf(explainer, file, label, flags));
-    const names = picturesOf(files);
-    const pictures: [path: string, bytes: Uint8Array][] = [];
-    for (const [i, explanation] of explanations.entries())
-      pictures.push([join(flags.out, names[i]), await explanationPicture(explanation)]);
-    // Nothing is written before all images have been read and explained.
+    // Nothing is written before every image is known to be one.
+    for (const [i, file] of files.entries()) {
+      await decodeFile(file, explainer.size);
+      display.count('reading images', i + 1, files.length);
+    }
     makeFolder(flags.out);
-    for (const [path, bytes] of pictures) writeFileAtomic(path, bytes);
-    const paths = pictures.map(([path]) => path);
-    process.stdout.write(flags.json ? `${asJson(explanations, paths)}\n` : `${asText(explanations, paths)}\n`);
+    const names = picturesOf(files);
+    const rows: Row[] = [];
+    for (const [i, file] of files.entries()) {
+      const explanation = await explanationOf(explainer, file, label, flags);
+      const picture = join(flags.out, names[i]);
+      writeFileAtomic(picture, await explanationPicture(explanation));
+      const { predicted, explained, scores } = explanation;
+      rows.push({ file, picture, predicted, explained, scores });
+      display.count('explaining images', i + 1, files.length);
+    }
+    display.end();
+    process.stdout.write(flags.json ? `${asJson(rows)}\n` : `${asText(rows)}\n`);
   } finally {
+    display.end();
     await explainer.close();
   }
 }
@@ -112,11 +129,11 @@ function picturesOf(files: readonly string[]): string[] {
   });
 }
 
-function asJson(explanations: readonly Explanation[], pictures: readonly string[]): string {
+function asJson(rows: readonly Row[]): string {
   return JSON.stringify(
-    explanations.map(({ file, predicted, explained, scores }, i) => ({
+    rows.map(({ file, picture, predicted, explained, scores }) => ({
       file,
-      picture: pictures[i],
+      picture,
       class: predicted,
       explained,
       probabilities: Object.fromEntries(scores.map(({ name, probability }) => [name, probability])),
@@ -124,13 +141,13 @@ function asJson(explanations: readonly Explanation[], pictures: readonly string[
   );
 }
 
-function asText(explanations: readonly Explanation[], pictures: readonly string[]): string {
-  const rows = explanations.map(({ file, predicted, explained, scores }, i) => {
+function asText(rows: readonly Row[]): string {
+  const lines = rows.map(({ file, picture, predicted, explained, scores }) => {
     const probability = scores.find(({ name }) => name === predicted)!.probability;
-    return [file, predicted, probability.toFixed(3), explained, pictures[i]];
+    return [file, predicted, probability.toFixed(3), explained, picture];
   });
   return textTable(
-    [['file', 'class', 'probability', 'explained', 'picture'], ...rows],
+    [['file', 'class', 'probability', 'explained', 'picture'], ...lines],
     ['left', 'left', 'right', 'left', 'left'],
   );
 }

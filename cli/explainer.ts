@@ -34,9 +34,13 @@ export class Explainer {
   /**
    * Compiles the graphs and opens a session for each; close it when done.
    * @param features whether {@link features} will be asked for
+   * @param threads of one operator; by default one for each processor
    * @throws DdrcError MODEL_FOREIGN where the model takes no picture, MODEL_INVALID where it has no scores or no feature maps
    */
-  static async open({ program, settings, weights }: TrainedProgram, features = false): Promise<Explainer> {
+  static async open(
+    { program, settings, weights }: TrainedProgram,
+    { features = false, threads }: { readonly features?: boolean; readonly threads?: number } = {},
+  ): Promise<Explainer> {
     const { image } = portsOfProgram(program);
     if (!image) {
       throw new DdrcError({
@@ -47,7 +51,7 @@ export class Explainer {
     }
     const artifacts: Artifact[] = ['model', 'explain', ...(features ? (['features'] as const) : [])];
     const { files, manifest } = compile(program, { artifacts, weights });
-    const engine = new Engine();
+    const engine = new Engine({ threads });
     try {
       for (const [name, bytes] of files) await engine.open(name, bytes, inferenceSession);
     } catch (error) {

@@ -1,7 +1,8 @@
 import { type Command, Option } from 'commander';
 import { createProgress } from '../runtime/progress.ts';
-import { type RangePoint, type RangeSuggestion, rangeTest, suggestRates } from '../runtime/range-test.ts';
+import { type RangeSuggestion, type RangeTest, rangeTest, suggestRates } from '../runtime/range-test.ts';
 import { example } from './example.ts';
+import { usageError } from './failure.ts';
 import { addModelFlags, decimal, list, oneOf, wholeNumber } from './flags.ts';
 import { textTable } from './text-table.ts';
 import { prepareTraining, type TrainFlags } from './train-prepare.ts';
@@ -11,6 +12,8 @@ import { describeParts } from './training-data.ts';
 /** The flags of `ddrc lr`: those of a training that have a say in its first steps. */
 interface LrFlags extends TrainFlags {
   readonly steps: number;
+  readonly from: number;
+  readonly to: number;
 }
 
 /** How many rows the chart has at most, and how wide its bars are. */
@@ -20,7 +23,7 @@ const chart = { rows: 24, width: 40 } as const;
 export function add(program: Command): void {
   const command = program
     .command('lr')
-    .description('try learning rates from 1e-7 to 1, one a step, and say which suit a training; nothing is written')
+    .description('try learning rates that grow from step to step, and say which suit a training; nothing is written')
     .argument('[model]', 'model file (default: models/ddrnet.ts of the package)')
     .option('--data <path>', 'folder of class folders, CSV path,label[,split][,group], or safetensors file of arrays')
     .option(
@@ -28,6 +31,8 @@ export function add(program: Command): void {
       'validation, which is left out: a fraction of the training data, none, or the name of a split (default: 0.15)',
     )
     .option('--steps <n>', 'how many rates to try', wholeNumber(20), 100)
+    .option('--from <rate>', 'the first rate', decimal(0), 1e-7)
+    .option('--to <rate>', 'the last rate', decimal(0), 1)
     .option('--batch <n>', "examples of one step (default: the model's)", wholeNumber(1))
     .option('--optimizer <text>', 'adam, adamw:decay=0.01, sgd:momentum=0.9,nesterov=true, rmsprop')
     .option('--clip <norm>', 'largest global norm of the gradient; 0 does not clip', decimal(0, true))
@@ -49,11 +54,15 @@ export function add(program: Command): void {
     .option('--cache <folder>', "folder for decoded images, or none (default: the user's cache folder)")
     .option('--json', 'one JSON object on stdout in place of the text');
   addModelFlags(command)
-    .addHelpText('after', example('ddrc lr --data images --size 96 --batch 64', 'ddrc lr model.ts --data images --steps 200'))
+    .addHelpText(
+      'after',
+      example('ddrc lr --data images --size 96 --batch 64', 'ddrc lr model.ts --data images --steps 200 --from 1e-5'),
+    )
     .action(findRate);
 }
 
-async function findRate(path: string | undefined, { steps, ...flags }: LrFlags): Promise<void> {
+async function findRate(path: string | undefined, { steps, from, to, ...flags }: LrFlags): Promise<void> {
+  if (from >= to) throw usageError(`the rates cannot grow from ${from} to ${to}`, 'lr', 'give a --to above --from');
   const prepared = await prepareTraining(path, { ...flags, schedule: 'constant', loop: 1 });
   const { source, settings, compiled, program } = prepared;
   const display = createProgress(process.stderr);
@@ -68,13 +77,26 @@ async function findRate(path: string | undefined, { steps, ...flags }: LrFlags):
     try {
       const { batch, seed, augmentation, mix, provider, threads } = settings;
       const { manifest, files } = compiled;
-      const points = await rangeTest({
-        ...{ manifest, files, weights, data: parts.train!, batch, seed, augmentation, mix, steps, provider, threads },
+      const tried = await rangeTest({
+        ...{
+          manifest,
+          files,
+          weights,
+          data: parts.train!,
+          batch,
+          seed,
+          augmentation,
+          mix,
+          steps,
+          rates: [from, to],
+          provider,
+          threads,
+        },
         onStep: (done, total) => display.count('trying rates', done, total),
       });
       display.end();
-      const suggestion = suggestRates(points, steps);
-      process.stdout.write(flags.json ? `${JSON.stringify({ ...suggestion, points })}\n` : textOf(points, suggestion, steps));
+      const suggestion = suggestRates(tried.points, steps);
+      process.stdout.write(flags.json ? `${JSON.stringify({ ...suggestion, ...tried })}\n` : textOf(tried, suggestion, steps));
     } finally {
       await close();
     }
@@ -83,8 +105,17 @@ async function findRate(path: string | undefined, { steps, ...flags }: LrFlags):
   }
 }
 
+const ends = {
+  diverged: 'the loss had grown beyond four times its lowest',
+  notFinite: 'the next loss was no finite number',
+};
+const lacks = {
+  points: 'these are too few to suggest a rate from: try more --steps, or a lower --to',
+  fall: 'the loss fell no further than it varies from batch to batch: try more --steps, a larger --batch or --augment none',
+};
+
 /** A row for each few steps: the rate, the smoothed loss as a number and as a bar from the lowest to the first. */
-function textOf(points: readonly RangePoint[], { steepest, tenthOfLowest }: RangeSuggestion, steps: number): string {
+function textOf({ points, end }: RangeTest, { lacking, steepest, tenthOfLowest }: RangeSuggestion, steps: number): string {
   const every = Math.ceil(points.length / chart.rows);
   const rows = points.filter((_, i) => i % every === 0 || i === points.length - 1);
   const losses = points.map(({ smoothed }) => smoothed);
@@ -98,16 +129,13 @@ function textOf(points: readonly RangePoint[], { steepest, tenthOfLowest }: Rang
     [['rate', 'loss', ''], ...rows.map(({ rate, smoothed }) => [rate.toExponential(1), smoothed.toPrecision(4), bar(smoothed)])],
     ['right', 'right', 'left'],
   );
-  const ended =
-    points.length < steps
-      ? [`ended after ${points.length} of ${steps} rates: the loss had grown beyond four times its lowest`]
-      : [];
+  const ended = end === 'complete' ? [] : [`ended after ${points.length} of ${steps} rates: ${ends[end]}`];
   const said =
-    steepest === null || tenthOfLowest === null
-      ? ['the loss fell no further than it varies from batch to batch: try more --steps, a larger --batch or --augment none']
+    lacking !== null
+      ? [lacks[lacking]]
       : [
-          `steepest fall at ${steepest.toExponential(1)}, a tenth of the rate of the lowest loss ${tenthOfLowest.toExponential(1)}`,
-          `try --lr ${tenthOfLowest.toExponential(0)}, constant or as the peak of --schedule one-cycle`,
+          `steepest fall at ${steepest!.toExponential(1)}, a tenth of the rate of the lowest loss ${tenthOfLowest!.toExponential(1)}`,
+          `try --lr ${tenthOfLowest!.toExponential(0)}, constant or as the peak of --schedule one-cycle`,
         ];
   return `${[table, ...ended, ...said].join('\n')}\n`;
 }

@@ -1,8 +1,8 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import { writeFileAtomic } from '../runtime/files.ts';
 import type { RunPaths } from '../runtime/runfolder.ts';
 import { example } from './example.ts';
+import { wholeNumber } from './flags.ts';
 import { reportPage } from './report/report-page.ts';
 import { readRun } from './report/run-record.ts';
 import { shown } from './shown-path.ts';
@@ -16,22 +16,24 @@ export function add(program: Command): void {
     )
     .argument('<run>', 'run folder of ddrc train, also one that is still trained into, or was stopped')
     .option('--out <file>', 'where the page goes (default: report.html in the run folder)')
+    .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
     .addHelpText('after', example('ddrc report runs/ddrnet-1'))
-    .action(async (folder: string, { out }: { readonly out?: string }) => {
+    .action(async (folder: string, { out, threads }: { readonly out?: string; readonly threads?: number }) => {
       const run = readRun(folder);
-      const file = out ?? join(run.paths.folder, 'report.html');
-      writeFileAtomic(file, await reportPage(run));
+      const file = out ?? run.paths.report;
+      writeFileAtomic(file, await reportPage(run, threads));
       process.stdout.write(`${shown(file)}\n`);
     });
 }
 
 /**
  * Writes the report of a run that this process has trained into.
+ * @param threads of one operator, for Grad-CAM; by default one for each processor
  * @returns a sentence where it could not be written, which is no reason for a training to fail; otherwise null
  */
-export async function writeReport({ folder }: RunPaths): Promise<string | null> {
+export async function writeReport({ folder, report }: RunPaths, threads?: number): Promise<string | null> {
   try {
-    writeFileAtomic(join(folder, 'report.html'), await reportPage(readRun(folder, true)));
+    writeFileAtomic(report, await reportPage(readRun(folder, true), threads));
     return null;
   } catch (error) {
     return `report.html was not written: ${error instanceof Error ? error.message : String(error)}`;

@@ -8,9 +8,9 @@ import type { Program } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
 import { type AugmentationSettings, defaultAugmentation, parseAugmentation } from '../runtime/data/augment.ts';
 import type { MixSettings } from '../runtime/data/mix.ts';
-import { type Choice, chooseProvider, parseDevice } from '../runtime/providers.ts';
+import { type Choice, chooseProvider, type Device, parseDevice } from '../runtime/providers.ts';
 import { createSchedule, parseSchedule, type Schedule } from '../runtime/schedule.ts';
-import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/trainer.ts';
+import { checkLoop, checkOrtTraining, checkPatience, partOf } from '../runtime/train-request.ts';
 import { classWeightsOf } from './class-weights.ts';
 import { compileTraining, stepsPerRun, targetFor } from './compile-for-device.ts';
 import { drawnSize } from './drawn-data.ts';
@@ -79,77 +79,97 @@ const drawnEpochs = 8;
  * @throws DdrcError of the flags, the model, the data and the device
  */
 export async function prepareTraining(path: string | undefined, flags: TrainFlags): Promise<Prepared> {
-  const optimizer = flags.optimizer === undefined ? undefined : parseOptimizer(flags.optimizer);
-  if (flags.schedule !== undefined) parseSchedule(flags.schedule);
-  if (flags.augment !== undefined) parseAugmentation(flags.augment);
-  if (flags.resetHead && flags.weights === undefined)
-    throw usageError('--reset-head needs --weights: it is for a file whose head has another size', 'train', 'leave it out');
+  checkTexts(flags);
   const device = parseDevice(flags.device ?? 'auto');
   const loaded = await loadModel(path);
-  const drawn = flags.data === undefined;
-  const more = { size: drawn ? drawnSize : undefined };
+  const more = { size: flags.data === undefined ? drawnSize : undefined };
   const unfitted = withDefaults(loaded, flags, more);
   // That a model cannot be trained is said before anything about its data, which may be wrong for that reason.
   gradientGraph(unfitted, unfitted.training.batch);
-  const seed = flags.seed ?? 0;
-  const data = { path: drawn ? null : resolve(flags.data!), val: flags.val ?? null, test: flags.test ?? null, seed };
-  const source = openSource(data, portsOfProgram(unfitted));
+  const source = openSource({ ...dataOf(flags), seed: flags.seed ?? 0 }, portsOfProgram(unfitted));
   const program = withDefaults(loaded, flags, { ...more, classes: source.classCount ?? undefined });
-  const { training } = program;
-  const batch = flags.batch ?? training.batch;
-  const accumulate = flags.accumulate ?? 1;
+  checkTogether(flags, flags.batch ?? program.training.batch, source, device);
+  const choice = flags.engine === 'ort-training' ? onOneThread : await chooseProvider(device);
+  const settings = settingsFrom(flags, path === undefined ? null : loaded.file, program, source, choice);
+  scheduleOf(settings, source.counts.train, flags.schedule === undefined ? shown(loaded.file) : undefined);
+  const { compiled, step } = await compileFor(program, settings, choice);
+  return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
+}
+
+/** Reads the flags that hold more than a number or a name, so that a mistake in them is said before anything is loaded. */
+function checkTexts({ optimizer, schedule, augment, resetHead, weights }: TrainFlags): void {
+  if (optimizer !== undefined) parseOptimizer(optimizer);
+  if (schedule !== undefined) parseSchedule(schedule);
+  if (augment !== undefined) parseAugmentation(augment);
+  if (resetHead && weights === undefined)
+    throw usageError('--reset-head needs --weights: it is for a file whose head has another size', 'train', 'leave it out');
+}
+
+/** Refuses flags that do not go together, or not with the data. */
+function checkTogether(flags: TrainFlags, batch: number, source: DataSource, device: Device): void {
+  const { accumulate = 1, loop, patience = null, ema = null, threads = 1, engine } = flags;
   partOf(batch, accumulate);
-  checkLoop(flags.loop ?? 1, accumulate);
-  checkPatience(flags.patience ?? null, source.counts.val > 0);
+  checkLoop(loop ?? 1, accumulate);
+  checkPatience(patience, source.counts.val > 0);
   const mix = mixOf(flags, source);
-  const { engine = 'stock', ema = null } = flags;
+  if (engine !== 'ort-training') return;
+  checkOrtTraining({ accumulate, loop, mix, ema });
+  const unfit = (what: string, flag: string) => usageError(`--engine ort-training runs on ${what}`, 'train', `leave ${flag} out`);
+  if (device !== 'auto' && device !== 'cpu') throw unfit(`the processor, not on ${device}`, '--device');
+  if (threads > 1) throw unfit(`one thread, not on ${threads}`, '--threads');
+}
+
+/** Where the examples are from, as the flags say it. */
+function dataOf({ data, val, test }: TrainFlags): Pick<TrainSettings['data'], 'path' | 'val' | 'test'> {
+  return { path: data === undefined ? null : resolve(data), val: val ?? null, test: test ?? null };
+}
+
+/** All settings: those of the flags, then the model's. */
+function settingsFrom(
+  flags: TrainFlags,
+  modelFile: string | null,
+  program: Program,
+  source: DataSource,
+  { provider }: Choice,
+): Omit<TrainSettings, 'step'> {
+  const { training } = program;
+  const { accumulate = 1, engine = 'stock' } = flags;
   const ort = engine === 'ort-training';
-  if (ort) {
-    checkOrtTraining({ accumulate, loop: flags.loop, mix, ema });
-    const unfit = (what: string, flag: string) =>
-      usageError(`--engine ort-training runs on ${what}`, 'train', `leave ${flag} out`);
-    if (device !== 'auto' && device !== 'cpu') throw unfit(`the processor, not on ${device}`, '--device');
-    if (flags.threads !== undefined && flags.threads > 1) throw unfit(`one thread, not on ${flags.threads}`, '--threads');
-  }
-  const choice = ort ? onOneThread : await chooseProvider(device);
-  const settings = {
-    modelFile: path === undefined ? null : loaded.file,
+  const data = dataOf(flags);
+  const optimizer = flags.optimizer === undefined ? training.optimizer : parseOptimizer(flags.optimizer);
+  return {
+    modelFile,
     options: program.options,
     data: {
-      path: data.path,
-      val: data.val,
-      test: data.test,
+      ...data,
       onBadImage: flags.onBadImage ?? 'stop',
       fingerprint: source.fingerprint,
       contents: source.contents(),
       examples: source.counts,
-    } as const,
+    },
     classes: source.classes,
-    epochs: flags.epochs ?? (drawn ? Math.max(drawnEpochs, training.epochs) : training.epochs),
-    batch,
+    epochs: flags.epochs ?? (data.path === null ? Math.max(drawnEpochs, training.epochs) : training.epochs),
+    batch: flags.batch ?? training.batch,
     accumulate,
     learningRate: flags.lr ?? training.learningRate,
     schedule: flags.schedule ?? training.schedule,
-    optimizer: optimizer ?? training.optimizer,
+    optimizer,
     clipNorm: flags.clip ?? training.clipNorm,
     patience: flags.patience ?? null,
     classWeights: weighed(flags, source),
-    ema,
+    ema: flags.ema ?? null,
     checkpointActivations: flags.checkpointActivations ?? false,
     freeze: flags.freeze ?? [],
-    seed,
+    seed: flags.seed ?? 0,
     augmentation: augmentationOf(flags.augment, source),
-    mix,
+    mix: mixOf(flags, source),
     weights: flags.weights === undefined ? null : resolve(flags.weights),
     resetHead: flags.resetHead ?? false,
     engine,
-    provider: choice.provider,
+    provider,
     threads: ort ? 1 : (flags.threads ?? availableParallelism()),
-    loop: flags.loop ?? (accumulate > 1 || ort ? 1 : stepsPerRun(program, choice.provider, optimizer ?? training.optimizer)),
+    loop: flags.loop ?? (accumulate > 1 || ort ? 1 : stepsPerRun(program, provider, optimizer)),
   };
-  scheduleOf(settings, source.counts.train, flags.schedule === undefined ? shown(loaded.file) : undefined);
-  const { compiled, step } = await compileFor(program, settings, choice);
-  return { program, source, settings: { ...settings, step }, compiled, why: choice.why };
 }
 
 /**

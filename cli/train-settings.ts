@@ -1,7 +1,7 @@
 import { isAbsolute, relative, resolve } from 'node:path';
 import type { OptimizerSpec, OptionValue } from '../compiler/ir/program.ts';
 import { DdrcError } from '../diagnostics/error.ts';
-import { type AugmentationSettings, defaultAugmentation } from '../runtime/data/augment.ts';
+import { type AugmentationSettings, isAugmentation } from '../runtime/data/augment.ts';
 import type { MixSettings } from '../runtime/data/mix.ts';
 import { type Provider, providers } from '../runtime/providers.ts';
 import type { RunConfig } from '../runtime/runfolder.ts';
@@ -145,9 +145,8 @@ const laterSettings: Pick<
   mix: null,
 };
 
-const { magnify, share } = defaultAugmentation;
 /** The same of augmentation: it varied all images, and magnified none. */
-const laterAugmentation: Partial<AugmentationSettings> = { magnify, share };
+const laterAugmentation: Partial<AugmentationSettings> = { magnify: 1, share: 1 };
 
 type Check = (value: unknown) => boolean;
 const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);
@@ -196,7 +195,7 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   checkpointActivations: oneOf(true, false),
   freeze: (value) => Array.isArray(value) && value.every(isText),
   seed: isCount,
-  augmentation: orNull(isObject),
+  augmentation: orNull(isAugmentation),
   mix: orNull((value) => isObject(value) && [(value as MixSettings).mixup, (value as MixSettings).cutmix].every(isAlpha)),
   weights: orNull(isText),
   resetHead: oneOf(true, false),

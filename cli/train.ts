@@ -1,22 +1,25 @@
 import { existsSync, rmdirSync, rmSync } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { basename, dirname, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
+import { isDdrcError } from '../diagnostics/error.ts';
 import { parseProgress } from '../runtime/checkpoint.ts';
-import type { TestFigures } from '../runtime/evaluator.ts';
-import { readBytes, readLines } from '../runtime/files.ts';
+import { readBytes } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
 import { describeModel } from '../runtime/predictor.ts';
 import { createProgress, type ProgressDisplay } from '../runtime/progress.ts';
 import { createRun, nextRunFolder, openRun, type Run, type RunPaths } from '../runtime/runfolder.ts';
 import { readSafetensors } from '../runtime/safetensors-file.ts';
 import { parseSchedule } from '../runtime/schedule.ts';
-import { type EpochLine, isExhausted, type TrainResult } from '../runtime/trainer.ts';
+import { cannotResume } from '../runtime/train-request.ts';
+import type { TrainResult } from '../runtime/trainer.ts';
 import { checkpointFlag, loopFlag } from './compile-for-device.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, list, oneOf, share, wholeNumber, written } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { grouped } from './quantity.ts';
+import { type RunRecord, readRun } from './report/run-record.ts';
+import { earlyEnd } from './report/summary.ts';
 import { shown } from './shown-path.ts';
 import { type Prepared, prepareResumed, prepareTraining, type TrainFlags } from './train-prepare.ts';
 import { carryOut, exportBest } from './train-run.ts';
@@ -133,21 +136,17 @@ async function goOn(path: string | undefined, folder: string, flags: TrainFlags)
   const run = openRun(folder, { lock: true });
   try {
     const settings = settingsOf(run.config, run.paths.folder);
-    const done = completed(run.paths, settings);
+    const done = completed(readRun(folder, true));
     if (done) {
       if (!existsSync(run.paths.model)) exportBest(await prepareResumed(settings, run.paths.folder, flags), run.paths);
+      if (!existsSync(run.paths.report))
+        await writeReportOf(run, flags.threads ?? settings.threads, (line) => process.stderr.write(`${line}\n`));
       const early = done.stoppedEarly ? `, ended by --patience ${settings.patience}` : '';
       process.stderr.write(`the run in ${folder} is complete: ${done.epochs} of ${settings.epochs} epochs${early}\n`);
       report(run, settings, done, flags);
       return;
     }
-    if (settings.engine !== 'stock') {
-      throw usageError(
-        "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped",
-        'train',
-        `start a new run from its weights: --weights ${folder}/last.safetensors`,
-      );
-    }
+    if (settings.engine !== 'stock') throw cannotResume(`${folder}/last.safetensors`);
     const prepared = await prepareResumed(settings, run.paths.folder, flags);
     await trainInto(run, prepared, true, flags, () => {});
   } finally {
@@ -185,18 +184,27 @@ async function trainInto(run: Run, prepared: Prepared, resume: boolean, flags: T
     };
     const result = await carryOut({ prepared, paths: run.paths, resume, cache, signal: stop.signal, display, onBegin });
     display.end();
-    const problem = await (await import('./report.ts')).writeReport(run.paths);
-    if (problem) display.print(`note    ${problem}`);
+    await writeReportOf(run, prepared.settings.threads, display.print);
     report(run, prepared.settings, result, flags);
     if (result.stopped) process.exitCode = exitCode;
   } catch (error) {
     display.end();
     if (!existsSync(run.paths.last)) discard();
+    else if (isDdrcError(error) && error.code === 'LOSS_NOT_FINITE')
+      await writeReportOf(run, prepared.settings.threads, display.print);
     throw error;
   } finally {
     giveBack();
     run.release();
   }
+}
+
+/** Writes report.html; where that fails, a note says so. */
+async function writeReportOf({ paths }: Run, threads: number, say: (line: string) => void): Promise<void> {
+  // The charts' library is loaded by those only who draw.
+  const { writeReport } = await import('./report.ts');
+  const problem = await writeReport(paths, threads);
+  if (problem) say(`note    ${problem}`);
 }
 
 function introduce(
@@ -227,21 +235,13 @@ function notesOf({ patience, schedule, epochs }: TrainSettings): string[] {
 }
 
 /** What a run that has nothing left to do came to; null where it has. */
-function completed({ metrics, last: checkpoint }: RunPaths, { epochs, data, patience }: TrainSettings): TrainResult | null {
-  if (!existsSync(metrics) || !existsSync(checkpoint)) return null;
+function completed({ paths, state, stoppedEarly, epochs, best, test }: RunRecord): TrainResult | null {
+  if (state !== 'complete' || best === null || !existsSync(paths.last)) return null;
   // The checkpoint of the last epoch's end is written after its line of metrics. One that is damaged is found out when it is loaded.
-  const progress = parseProgress(readSafetensors(checkpoint).metadata.progress);
-  if (!progress) return null;
-  const passed = progress.epoch - 1;
-  const stoppedEarly = passed < epochs && isExhausted(patience, passed, progress.bestEpoch);
-  if (passed < epochs && !stoppedEarly) return null;
-  const lines = readLines(metrics) as (Partial<EpochLine> & { readonly test?: TestFigures | null })[];
-  const done = lines.filter((line): line is EpochLine => line.epoch !== undefined);
-  const test = lines.at(-1)?.test;
-  if (done.length < passed || (test === undefined && data.examples.test > 0)) return null;
-  const best = done.reduce((a, b) => (b.val && a.val ? (b.val.loss < a.val.loss ? b : a) : b));
+  const progress = parseProgress(readSafetensors(paths.last).metadata.progress);
+  if (progress?.epoch !== epochs.length + 1) return null;
   const { epoch: bestEpoch, val } = best;
-  return { stopped: false, stoppedEarly, epochs: done.length, bestEpoch, bestLoss: val?.loss ?? null, test: test ?? null };
+  return { stopped: false, stoppedEarly, epochs: epochs.length, bestEpoch, bestLoss: val?.loss ?? null, test };
 }
 
 function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { json }: TrainFlags): void {
@@ -258,15 +258,12 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     const next =
       settings.engine === 'stock'
         ? `go on with\n  npx ddrc train --resume ${folder}`
-        : `ONNX Runtime's training API gives no optimizer's state, so it cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
+        : `what ONNX Runtime's training API began cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
     process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; ${next}\n`);
     return;
   }
   const lines: string[] = [];
-  if (stoppedEarly) {
-    const since = `no lower validation loss in ${settings.patience} epochs (--patience)`;
-    lines.push(`ended after ${epochs} of ${settings.epochs} epochs: ${since}`);
-  }
+  if (stoppedEarly) lines.push(earlyEnd(settings, epochs));
   const best =
     bestLoss === null
       ? `epoch ${bestEpoch}, the last`
@@ -276,11 +273,9 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
     lines.push(`${grouped(test.images)} ${what}, weights of ${best}`);
     lines.push(test.confusion ? formatReport(test as Report) : `loss ${test.loss}`);
   } else lines.push(`trained ${epochs} epochs, no test data; weights of ${best}`);
-  const predictions = existsSync(paths.predictions) ? ', predictions.csv' : '';
-  lines.push(
-    '',
-    `${folder}  model.onnx, best.safetensors, last.safetensors, metrics.jsonl${predictions}, config.json, report.html`,
-  );
+  const { model, best: weights, last, metrics, predictions, config, report } = paths;
+  const files = [model, weights, last, metrics, predictions, config, report].filter((file) => existsSync(file));
+  lines.push('', `${folder}  ${files.map((file) => basename(file)).join(', ')}`);
   const next = nextSteps(paths.model, folder, settings);
   if (next.length > 0) lines.push('next', ...next.map((line) => `  ${line}`));
   process.stdout.write(`${lines.join('\n')}\n`);

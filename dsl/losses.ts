@@ -3,7 +3,7 @@ import { formatShape, type TensorType } from '../compiler/ir/types.ts';
 import { requireKnown, requireRank, requireSameShape, shapeError } from '../compiler/ops/shapes.ts';
 import { logSoftmax, relu } from './activations.ts';
 import { constantLike } from './constants.ts';
-import { abs, add, cast, div, exp, log, mul, neg, sub } from './elementwise.ts';
+import { abs, add, cast, div, exp, greater, log, mul, neg, sub, where } from './elementwise.ts';
 import { mean, sum } from './reductions.ts';
 import { gather, oneHot } from './shaping.ts';
 import { type AnyTensor, check, contextOf, type Shape, type Tensor } from './tensor.ts';
@@ -17,7 +17,7 @@ export interface CrossEntropyOptions {
   /** Share of the target that is spread evenly over all classes, from 0 to 1; 0 by default. */
   readonly smoothing?: number;
   /**
-   * A weight for each class: an example counts with its class's, and the mean is weighted (PyTorch's `weight`). By default those that a training asks for
+   * A weight for each class: an example counts with its label's, and the mean over examples is weighted (PyTorch's `weight`). By default those that a training asks for
    * (`ddrc train --class-weights`), in training only; otherwise none.
    */
   readonly classWeights?: readonly number[];
@@ -69,6 +69,17 @@ function targetOf(label: Label, classes: number, smoothing: number): Tensor {
   return smoothing === 0 ? hot : add(mul(hot, 1 - smoothing), smoothing / classes);
 }
 
+/** The weight of each example [N], and their sum []; a sum of 0 is so large a number that a batch of which no example counts gives no loss and no gradient. */
+function exampleWeights(
+  logits: Logits,
+  label: Label,
+  classWeights: readonly number[],
+): readonly [weights: Tensor, total: Tensor] {
+  const weights: Tensor = gather(constantLike(logits, classWeights), label);
+  const total: Tensor = sum(weights, [0]);
+  return [weights, classWeights.includes(0) ? (where(greater(total, 0), total, 1e30) as Tensor) : total];
+}
+
 /**
  * Softmax cross-entropy of logits [N,K] with labels [N], mean over the batch: −Σ_k w_k · t_k · logSoftmax(logits)_k, divided by the sum of the labels'
  * weights, where class weights are given.
@@ -78,14 +89,15 @@ export function softmaxCrossEntropy(logits: Logits, label: Label, options: Cross
   const target = targetOf(label, logits.shape[1] as number, smoothing);
   const terms: Tensor = mul(target, logSoftmax(logits) as Tensor);
   if (!classWeights) return neg(mean(sum(terms, [1]), [0])) as Tensor<[], 'float32'>;
-  const weights = constantLike(logits, classWeights);
-  const total = sum(gather(weights, label), [0]);
-  return neg(div(sum(sum(mul(terms, weights) as Tensor, [1]), [0]), total)) as Tensor<[], 'float32'>;
+  const [, total] = exampleWeights(logits, label, classWeights);
+  const weighted = mul(terms, constantLike(logits, classWeights)) as Tensor;
+  return neg(div(sum(sum(weighted, [1]), [0]), total)) as Tensor<[], 'float32'>;
 }
 
 /**
  * Sigmoid cross-entropy of logits [N,K] with labels [N]: a binary cross-entropy for each class, mean over batch and classes.
- * ln(1 + eˣ) − t·x, the first term as max(x, 0) + ln(1 + e^−|x|). Class weights multiply a class's terms.
+ * ln(1 + eˣ) − t·x, the first term as max(x, 0) + ln(1 + e^−|x|). With class weights the mean over the batch is weighted: all terms of an example count with
+ * its label's weight, over the sum of the labels' weights.
  */
 export function sigmoidCrossEntropy(logits: Logits, label: Label, options: CrossEntropyOptions = {}): Tensor<[], 'float32'> {
   const { smoothing = 0, classWeights } = resolve('sigmoidCrossEntropy', logits, label, options);
@@ -93,7 +105,9 @@ export function sigmoidCrossEntropy(logits: Logits, label: Label, options: Cross
   const target = targetOf(label, x.shape[1] as number, smoothing);
   const softplus = add(relu(x), log(add(exp(neg(abs(x))), 1)));
   const terms: Tensor = sub(softplus, mul(x, target));
-  return mean(classWeights ? (mul(terms, constantLike(logits, classWeights)) as Tensor) : terms, [0, 1]) as Tensor<[], 'float32'>;
+  if (!classWeights) return mean(terms, [0, 1]) as Tensor<[], 'float32'>;
+  const [weights, total] = exampleWeights(logits, label, classWeights);
+  return div(sum(mul(mean(terms, [1]), weights) as Tensor, [0]), total) as Tensor<[], 'float32'>;
 }
 
 /** Mean squared error over all elements of two tensors of the same shape. */

@@ -36,7 +36,7 @@ export interface Checkpoint extends Weights {
 const format = 'ddrc-checkpoint';
 const version = '1';
 const noChecksum = '0'.repeat(64);
-const refetch = 'use an older checkpoint of the run (best.safetensors), or take another copy';
+const refetch = 'take another copy, or start a new run from what is left: --weights best.safetensors of the run';
 
 /**
  * Writes a checkpoint, atomically: safetensors with parameters and statistics by name, moments as `m:NAME` and `v:NAME`, averages of both as `ema:NAME`, `step`
@@ -71,8 +71,8 @@ export function saveCheckpoint(path: string, tables: Pick<ExpectedState, 'parame
 }
 
 /**
- * Reads a checkpoint and checks that it is whole, of this model, and finite.
- * @throws DdrcError CHECKPOINT_INVALID (parameters only, or another version), CHECKPOINT_DAMAGED, CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE, and those of
+ * Reads a checkpoint and checks that it is whole, of this model, and finite, and has all of the state that is expected.
+ * @throws DdrcError CHECKPOINT_INVALID (parameters only, a part of the state only, or another version), CHECKPOINT_DAMAGED, CHECKPOINT_MODEL, CHECKPOINT_NOT_FINITE, and those of
  * {@link readBytes} and {@link parseSafetensors}
  */
 export function loadCheckpoint(path: string, expected: ExpectedState): Checkpoint {
@@ -100,7 +100,19 @@ export function loadCheckpoint(path: string, expected: ExpectedState): Checkpoin
     const message = `${path} has no ${progress ? 'step' : 'valid progress'}`;
     throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint: refetch });
   }
+  const missing = missingState(weights, expected);
+  if (missing) {
+    const message = `${path} has no ${missing}, so a training cannot go on from it as if it had not stopped`;
+    const hint = `start a new run from its weights: --weights ${path}`;
+    throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint });
+  }
   return { ...weights, step: weights.step, modelHash: metadata.model, progress };
+}
+
+/** What a training would need and the weights come without; null: nothing. */
+function missingState({ moment1, moment2, ema }: Weights, { slots = [], averaged = false }: ExpectedState): string | null {
+  if (slots.some((_, i) => [moment1, moment2][i] === undefined)) return "optimizer's state";
+  return averaged && ema === undefined ? 'averages of the weights' : null;
 }
 
 /**

@@ -10,6 +10,10 @@ export interface ExpectedState {
   readonly statistics: readonly TableEntry[];
   /** The hash of the model as the manifest has it; where given, a checkpoint must have the same. */
   readonly modelHash?: string;
+  /** The names of the optimizer's vectors; where given, a checkpoint must have them all. */
+  readonly slots?: readonly string[];
+  /** Whether a checkpoint must have moving averages of the weights. */
+  readonly averaged?: boolean;
 }
 
 /** Parameters and statistics as flat vectors, with the optimizer's state where there is one. */

@@ -111,7 +111,14 @@ export {
   probe,
   providers,
 } from './providers.ts';
-export { type RangePoint, type RangeSuggestion, type RangeTestRequest, rangeTest, suggestRates } from './range-test.ts';
+export {
+  type RangePoint,
+  type RangeSuggestion,
+  type RangeTest,
+  type RangeTestRequest,
+  rangeTest,
+  suggestRates,
+} from './range-test.ts';
 export { createRun, nextRunFolder, openRun, type Run, type RunConfig, type RunPaths, runPaths } from './runfolder.ts';
 export { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
 export { readSafetensors } from './safetensors-file.ts';

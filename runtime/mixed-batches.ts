@@ -1,7 +1,7 @@
 import { DdrcError } from '../diagnostics/error.ts';
 import type { Batch } from './batches.ts';
 import { type MixSettings, mixBatches } from './data/mix.ts';
-import { type ManifestFile, portsOf } from './manifest.ts';
+import { type ManifestFile, type ManifestPort, portsOf } from './manifest.ts';
 import type { TensorData } from './tensor.ts';
 
 /** K batches that were mixed with themselves, one behind the other, ready to be fed. */
@@ -23,13 +23,24 @@ export function checkMix(file: ManifestFile, settings: MixSettings | null): void
     throw new DdrcError({ code: 'COMPILE_REQUEST', message, hint: `compile it with mixed: ${settings !== null}` });
   }
   if (!settings) return;
-  for (const { name, dtype, shape } of portsOf(file.inputs, 'data')) {
-    const fits = dtype === 'float32' && (settings.cutmix === 0 || shape.length === 4);
-    if (fits) continue;
-    const what = dtype === 'float32' ? 'CutMix cuts images [N,C,H,W]' : 'only float32 inputs can be mixed';
-    const message = `${what}, and the input ${name} is ${dtype} [${shape.join(',')}]`;
+  const inputs = portsOf(file.inputs, 'data');
+  for (const input of inputs) {
+    const why = unmixable(input, inputs[0], settings);
+    if (why === null) continue;
+    const { name, dtype, shape } = input;
+    const message = `${why}, and the input ${name} is ${dtype} [${shape.join(',')}]`;
     throw new DdrcError({ code: 'AID_UNFIT', message, hint: 'train without --mixup and --cutmix' });
   }
+}
+
+/** Why an input cannot be mixed; null where it can. */
+function unmixable(input: ManifestPort, first: ManifestPort, { cutmix }: MixSettings): string | null {
+  if (input.dtype !== 'float32') return 'only float32 inputs can be mixed';
+  if (cutmix === 0) return null;
+  if (input.shape.length !== 4) return 'CutMix cuts images [N,C,H,W]';
+  const sizeOf = ({ shape }: ManifestPort) => shape.slice(2).join('x');
+  if (sizeOf(input) === sizeOf(first)) return null;
+  return `CutMix cuts the same share out of each input, the first of which has ${sizeOf(first)} places`;
 }
 
 /**

@@ -41,6 +41,12 @@ export interface RangePoint {
   readonly smoothed: number;
 }
 
+export interface RangeTest {
+  readonly points: readonly RangePoint[];
+  /** `complete`: all rates were tried; `diverged`: the smoothed loss was more than four times its lowest value; `notFinite`: a loss was no number. */
+  readonly end: 'complete' | 'diverged' | 'notFinite';
+}
+
 const smoothing = 0.98;
 /** How often its lowest value the smoothed loss reaches before the test is over. */
 const divergence = 4;
@@ -50,7 +56,7 @@ const divergence = 4;
  * Batches, their variation and dropout are those of a training with this seed. Nothing is written.
  * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE where the very first loss is no number, those of data sets and the engine
  */
-export async function rangeTest(request: RangeTestRequest): Promise<RangePoint[]> {
+export async function rangeTest(request: RangeTestRequest): Promise<RangeTest> {
   const { manifest, files, weights, data, batch, seed, mix = null, steps, rates: [first, last] = [1e-7, 1] } = request;
   const file = fileOf(manifest, 'step.onnx');
   const inputs = portsOf(file.inputs, 'data', 'target');
@@ -67,39 +73,46 @@ export async function rangeTest(request: RangeTestRequest): Promise<RangePoint[]
   const [{ name: lossName }] = portsOf(file.outputs, 'loss');
   const engine = new Engine({ provider: request.provider, threads: request.threads });
   const points: RangePoint[] = [];
+  let end: RangeTest['end'] = 'complete';
+  let order: number[][] = [];
   let mean = 0;
   let lowest = Number.POSITIVE_INFINITY;
   try {
     await engine.open('step.onnx', files.get('step.onnx')!, trainingSession);
     await engine.load(engineState(manifest, { parameters, statistics }));
-    for (let step = 0; step < steps; step++) {
+    for (let step = 0; step < steps && end === 'complete'; step++) {
       const epoch = 1 + Math.floor(step / batches);
-      const indices = cut(epochOrder(data.size, seed, epoch), batch)[step % batches];
+      if (step % batches === 0) order = cut(epochOrder(data.size, seed, epoch), batch);
       const augmentation = request.augmentation ? { settings: request.augmentation, seed, epoch } : undefined;
-      const plain = await prepareBatch(data, inputs, indices, augmentation);
+      const plain = await prepareBatch(data, inputs, order[step % batches], augmentation);
       const mixing = { count: 1, seed, run: step, looped: false };
       const { feeds, scalars } = mix ? mixFeeds(plain, file, mix, mixing) : { ...plain, scalars: {} };
       const rate = first * (last / first) ** (step / (steps - 1));
       const given = { ...feeds, ...scalars, ...stepScalars(manifest, step, { learningRate: rate }, seed) };
       const loss = Number((await engine.step('step.onnx', given, [lossName]))[lossName].data[0]);
       request.onStep?.(step + 1, steps);
-      if (!Number.isFinite(loss)) break;
+      if (!Number.isFinite(loss)) {
+        end = 'notFinite';
+        break;
+      }
       mean = smoothing * mean + (1 - smoothing) * loss;
       const smoothed = mean / (1 - smoothing ** (step + 1));
       points.push({ rate, loss, smoothed });
       lowest = Math.min(lowest, smoothed);
-      if (smoothed > divergence * lowest) break;
+      if (smoothed > divergence * lowest) end = 'diverged';
     }
   } finally {
     await engine.close();
   }
-  if (points.length > 0) return points;
+  if (points.length > 0) return { points, end };
   const hint = 'look for very large numbers in the data and the weights, and for logarithms and divisions of zero in the loss';
   throw new DdrcError({ code: 'LOSS_NOT_FINITE', message: 'the loss of the first batch is no finite number', hint });
 }
 
-/** What a range test says; both are null where the loss fell no further than its noise. */
+/** What a range test says. */
 export interface RangeSuggestion {
+  /** Why both rates are null: too few points, or a loss that fell no further than its noise; null where they are not. */
+  readonly lacking: 'points' | 'fall' | null;
   /** The rate at which the smoothed loss falls fastest, by the logarithm of the rate. */
   readonly steepest: number | null;
   /** A tenth of the rate of the lowest smoothed loss. */
@@ -112,14 +125,16 @@ export interface RangeSuggestion {
  */
 export function suggestRates(points: readonly RangePoint[], steps: number): RangeSuggestion {
   const kept = points.slice(Math.floor(steps / 10), -5);
+  const without = (lacking: 'points' | 'fall') => ({ lacking, steepest: null, tenthOfLowest: null });
+  if (kept.length < 2) return without('points');
   const slopes = kept.slice(1).map((point, i) => (point.smoothed - kept[i].smoothed) / Math.log(point.rate / kept[i].rate));
   const steepest = slopes.indexOf(Math.min(...slopes));
-  if (!(slopes[steepest] < 0)) return { steepest: null, tenthOfLowest: null };
+  if (!(slopes[steepest] < 0)) return without('fall');
   const lowest = kept.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
   const before = points.slice(0, points.indexOf(lowest) + 1);
   const standardError = deviation(before.map(({ loss }) => loss)) / Math.sqrt(points.indexOf(kept[0]) + 1);
-  if (kept[0].smoothed - lowest.smoothed < 5 * standardError) return { steepest: null, tenthOfLowest: null };
-  return { steepest: kept[steepest].rate, tenthOfLowest: lowest.rate / 10 };
+  if (kept[0].smoothed - lowest.smoothed < 5 * standardError) return without('fall');
+  return { lacking: null, steepest: kept[steepest].rate, tenthOfLowest: lowest.rate / 10 };
 }
 
 /** The standard deviation of numbers about what they follow slowly, by their differences from one to the next. */

@@ -30,6 +30,8 @@ export interface RunPaths {
   readonly model: string;
   /** What the best parameters make of each test example; only a run that has come to its end has it. */
   readonly predictions: string;
+  /** What came out, as a page. */
+  readonly report: string;
   /** Says which process trains into the folder. */
   readonly lock: string;
 }
@@ -53,6 +55,7 @@ export function runPaths(folder: string): RunPaths {
     last: join(root, 'last.safetensors'),
     model: join(root, 'model.onnx'),
     predictions: join(root, 'predictions.csv'),
+    report: join(root, 'report.html'),
     lock: join(root, 'train.lock'),
   };
 }

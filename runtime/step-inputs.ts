@@ -54,7 +54,7 @@ export function stepScalars(
  * The share 1 − d of the new values in the averages of the largest decay `ema`: TensorFlow's d = min(ema, (1 + step)/(10 + step)), so that the first steps do
  * not hang on to the initial weights.
  */
-export function averageRate(ema: number, step: number): number {
+function averageRate(ema: number, step: number): number {
   return 1 - Math.min(ema, (1 + step) / (10 + step));
 }
 

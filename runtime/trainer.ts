@@ -3,105 +3,32 @@ import { availableParallelism } from 'node:os';
 import { DdrcError } from '../diagnostics/error.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckpoint } from './checkpoint.ts';
-import type { AugmentationSettings } from './data/augment.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
-import type { MixSettings } from './data/mix.ts';
-import { Engine, inferenceSession, type SessionOptions, trainingSession } from './engine.ts';
+import { Engine, inferenceSession, trainingSession } from './engine.ts';
 import { type EpochFigures, evaluate, figuresOf, namesOf, type TestFigures, testFiguresOf } from './evaluator.ts';
 import { appendLine, readLines, writeLines } from './files.ts';
 import { type ExpectedState, packState, type Weights } from './flat-state.ts';
-import { expectedState, fileOf, type Manifest, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
+import { expectedState, fileOf, type ManifestFile, portsOf, type Scores, scoresOf } from './manifest.ts';
 import { argmax } from './metrics.ts';
 import { checkMix, type MixedBatch, mixFeeds } from './mixed-batches.ts';
 import { ortTraining } from './ort-training.ts';
 import { predictionsOf, writePredictions } from './predictions.ts';
 import { requireBlock } from './providers.ts';
-import type { RunPaths } from './runfolder.ts';
-import type { Schedule } from './schedule.ts';
 import { engineState, loopBatches, loopScalars, stepScalars } from './step-inputs.ts';
 import type { TensorData } from './tensor.ts';
+import {
+  cannotResume,
+  checkLoop,
+  checkOrtTraining,
+  checkPatience,
+  type EpochLine,
+  isExhausted,
+  partOf,
+  type TrainingUpdate,
+  type TrainRequest,
+} from './train-request.ts';
 
-/** How far a training is, told after each batch. */
-export interface TrainingUpdate {
-  readonly phase: 'train' | 'validate' | 'test';
-  /** From 1. */
-  readonly epoch: number;
-  readonly epochs: number;
-  /** Examples of this phase that are done, and all. */
-  readonly done: number;
-  readonly total: number;
-  /** The epoch's means so far, of training; null where there is none. */
-  readonly loss: number | null;
-  readonly accuracy: number | null;
-}
-
-/** A line of metrics.jsonl. Everything but `seconds` follows from the seed. */
-export interface EpochLine {
-  readonly epoch: number;
-  readonly train: { readonly loss: number; readonly accuracy?: number };
-  readonly val?: EpochFigures;
-  /** The rate of the epoch's last step. */
-  readonly learningRate: number;
-  /** Wall time of the epoch with its validation, as far as this process did it. */
-  readonly seconds: number;
-  /** Of the epoch after which {@link TrainRequest.patience} ended the training. */
-  readonly stoppedEarly?: true;
-}
-
-export interface TrainRequest {
-  readonly manifest: Manifest;
-  /**
-   * `step.onnx` (with `loop`, `loop.onnx` as well; with `accumulate`, `grad.onnx` and `update.onnx`) and, where there are validation or test data, `eval.onnx`.
-   */
-  readonly files: ReadonlyMap<string, Uint8Array>;
-  /** Parameters and statistics to start from, by name. */
-  readonly weights: ReadonlyMap<string, TensorData>;
-  readonly data: { readonly train: Dataset; readonly val?: Dataset | null; readonly test?: Dataset | null };
-  readonly epochs: number;
-  /** Examples of one step of the optimizer. */
-  readonly batch: number;
-  /**
-   * How many equal parts a batch is cut into, for batches that do not fit into memory; default 1. The gradients of the parts are averaged before the
-   * optimizer takes them: the whole batch's gradient, where the loss is the mean over its examples (not one that classes weigh) and no layer looks at the
-   * batch. A batch norm normalises over a part, and running statistics follow each part in turn. Evaluation goes by parts, too.
-   */
-  readonly accumulate?: number;
-  /**
-   * How many steps one run of `loop.onnx` takes, the state crossing ONNX Runtime's border once for all of them; default 1, by `step.onnx`. Not with `accumulate`.
-   * The numbers are the same. Progress, checkpoints and the signal come between runs.
-   */
-  readonly loop?: number;
-  readonly schedule: Schedule;
-  readonly seed: number | string;
-  /** Early stopping: the training is over after so many epochs in a row without a lower validation loss. Needs validation; null (default): never. */
-  readonly patience?: number | null;
-  /** How to vary images in training; null: not at all. */
-  readonly augmentation: AugmentationSettings | null;
-  /** How to mix the examples of a batch in training, by files that were compiled with `mixed`; null (default): not at all. */
-  readonly mix?: MixSettings | null;
-  /** The files of a run folder that this process has locked. */
-  readonly paths: RunPaths;
-  /** Whether to go on from the folder's last checkpoint; where it has none yet, the training begins. */
-  readonly resume?: boolean;
-  readonly provider?: string;
-  readonly threads?: number;
-  /**
-   * `stock` (default), or `ort-training`: ONNX Runtime's own training API, by `training_model.onnx`, `eval_model.onnx` and `optimizer_model.onnx` in place of the
-   * other files, on one thread. Their optimizer has the schedule in it. It gives no optimizer's state, so checkpoints hold none and cannot be resumed.
-   */
-  readonly engine?: 'stock' | 'ort-training';
-  /** Names of the parameters that the files were compiled to leave as they are. */
-  readonly frozen?: readonly string[];
-  readonly sessionOptions?: SessionOptions;
-  /** Minutes between checkpoints within an epoch; default 5. */
-  readonly checkpointMinutes?: number;
-  /** Stops the training after the step that is running, with a checkpoint. */
-  readonly signal?: AbortSignal;
-  readonly onUpdate?: (update: TrainingUpdate) => void;
-  readonly onEpoch?: (line: EpochLine) => void;
-  /** Called after best.safetensors was written, before the epoch counts as done: the place to write model.onnx. */
-  readonly onBest?: (weights: Weights, epoch: number) => void | Promise<void>;
-}
+export type { EpochLine, TrainingUpdate, TrainRequest } from './train-request.ts';
 
 export interface TrainResult {
   /** Whether the signal ended the training before its end; it can then be resumed. */
@@ -148,66 +75,6 @@ export async function train(request: TrainRequest): Promise<TrainResult> {
   }
 }
 
-/**
- * How many examples one of `accumulate` equal parts of a batch has: the batch size to compile `grad.onnx` for.
- * @throws DdrcError USAGE where the batch cannot be cut so
- */
-export function partOf(batch: number, accumulate: number): number {
-  if (Number.isSafeInteger(accumulate) && accumulate >= 1 && batch % accumulate === 0) return batch / accumulate;
-  throw new DdrcError({
-    code: 'USAGE',
-    message: `a batch of ${batch} cannot be cut into ${accumulate} equal parts`,
-    where: '--accumulate',
-    hint: 'give an --accumulate that divides --batch',
-  });
-}
-
-/**
- * Whether so many epochs have passed since the lowest validation loss that a training with this patience is over.
- * @param epochs how many are done
- */
-export function isExhausted(patience: number | null, epochs: number, bestEpoch: number | null): boolean {
-  return patience !== null && bestEpoch !== null && epochs - bestEpoch >= patience;
-}
-
-/** @throws DdrcError USAGE where there is a patience but no validation that could try it */
-export function checkPatience(patience: number | null, validated: boolean): void {
-  if (patience === null || (validated && Number.isSafeInteger(patience) && patience >= 1)) return;
-  const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--patience', hint });
-  if (validated) throw refused(`a patience of ${patience} epochs cannot be`, 'give a whole number from 1 up');
-  throw refused(
-    '--patience waits for a lower validation loss, and there is no validation',
-    'give --val, or leave --patience out',
-  );
-}
-
-/** @throws DdrcError USAGE where a run cannot take so many steps of a batch in so many parts */
-export function checkLoop(loop: number, accumulate: number): void {
-  const refused = (message: string, hint: string) => new DdrcError({ code: 'USAGE', message, where: '--loop', hint });
-  if (!Number.isSafeInteger(loop) || loop < 1) throw refused(`a run cannot take ${loop} steps`, 'give a whole number from 1 up');
-  if (loop === 1 || accumulate === 1) return;
-  const message = `--loop ${loop} takes several steps in one run, and --accumulate ${accumulate} several runs for one step`;
-  throw refused(message, 'leave one of them out');
-}
-
-/** @throws DdrcError USAGE where ONNX Runtime's training API cannot do what is asked for */
-export function checkOrtTraining({
-  accumulate = 1,
-  loop = 1,
-  mix = null,
-  ema = null,
-}: Pick<TrainRequest, 'accumulate' | 'loop' | 'mix'> & { readonly ema?: number | null }): void {
-  const refused = (what: string, hint: string) => {
-    const message = `ONNX Runtime's training API ${what}`;
-    return new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
-  };
-  if (accumulate > 1)
-    throw refused('adds the gradients of several batches up and does not average them', 'leave --accumulate out');
-  if (loop > 1) throw refused('takes one step at a time', 'leave --loop out');
-  if (mix) throw refused('takes no mixed examples', 'leave --mixup and --cutmix out');
-  if (ema !== null) throw refused('keeps no averages of the weights', 'leave --ema out');
-}
-
 class Training {
   readonly engine: Engine;
   private readonly accumulate: number;
@@ -239,12 +106,7 @@ class Training {
     checkPatience(request.patience ?? null, Boolean(data.val));
     const ort = request.engine === 'ort-training';
     if (ort) checkOrtTraining({ ...request, ema: manifest.ema });
-    if (ort && request.resume) {
-      const message =
-        "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped";
-      const hint = `start a new run from its weights: --weights ${request.paths.last}`;
-      throw new DdrcError({ code: 'USAGE', message, where: '--engine ort-training', hint });
-    }
+    if (ort && request.resume) throw cannotResume(request.paths.last);
     const stock = accumulate === 1 ? 'step.onnx' : 'grad.onnx';
     const single = ort ? 'training_model.onnx' : stock;
     this.graph = loop === 1 ? single : 'loop.onnx';
@@ -312,7 +174,8 @@ class Training {
     if (evaluated || updating === 'optimizer_model.onnx')
       await this.engine.open(this.evaluating, files.get(this.evaluating)!, inferenceSession);
     if (resume && existsSync(paths.last)) {
-      const checkpoint = loadCheckpoint(paths.last, this.expected);
+      const { slots, ema } = manifest;
+      const checkpoint = loadCheckpoint(paths.last, { ...this.expected, slots, averaged: ema !== undefined });
       this.place(checkpoint);
       await this.engine.load(engineState(manifest, checkpoint));
       this.cutMetrics();
@@ -388,26 +251,36 @@ class Training {
           const batch = request.mix ? mixFeeds(plain, stepFile, request.mix, mixing) : { ...plain, scalars: {} };
           return { running: this.compute(run, count, batch, fetch).then((outputs) => ({ outputs, labels: batch.labels })) };
         },
-        ({ outputs, labels }, { parts, run }) => {
-          for (const [i, loss] of (outputs[lossPort.name].data as Float32Array).entries()) {
-            const step = Math.floor((run + i) / accumulate) + 1;
-            if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${step} (epoch ${epoch})`);
-            this.sums.loss += loss * this.part;
-            this.sums.images += this.part;
-          }
-          if (scores) this.sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
-          const rest = (run + parts.length) % accumulate;
-          const steps = Math.floor((run + parts.length) / accumulate) - this.step;
-          this.step += steps;
-          this.batch += steps;
-          this.update('train', this.batch * request.batch + rest * this.part, this.batches * request.batch);
-        },
+        ({ outputs, labels }, { parts, run }) => this.account(outputs, lossPort.name, labels, run, parts.length),
         (request.provider ?? 'cpu') !== 'cpu' || availableParallelism() > (request.threads ?? availableParallelism()),
       );
       if (signal?.aborted) return false;
       if (this.batch < this.batches) await this.save();
     }
     return true;
+  }
+
+  /** Takes in what one run of the graph gave for `count` batches, or parts of such. */
+  private account(
+    outputs: Readonly<Record<string, TensorData>>,
+    lossName: string,
+    labels: Int32Array | null,
+    run: number,
+    count: number,
+  ): void {
+    const { scores, epoch, accumulate, sums, request } = this;
+    for (const [i, loss] of (outputs[lossName].data as Float32Array).entries()) {
+      const step = Math.floor((run + i) / accumulate) + 1;
+      if (!Number.isFinite(loss)) throw this.notFinite(`the loss became ${loss} at step ${step} (epoch ${epoch})`);
+      sums.loss += loss * this.part;
+      sums.images += this.part;
+    }
+    if (scores) sums.correct += countCorrect(outputs[scores.output].data as Float32Array, labels!);
+    const rest = (run + count) % accumulate;
+    const steps = Math.floor((run + count) / accumulate) - this.step;
+    this.step += steps;
+    this.batch += steps;
+    this.update('train', this.batch * request.batch + rest * this.part, this.batches * request.batch);
   }
 
   /**

@@ -3,6 +3,7 @@
  */
 import * as Plot from '@observablehq/plot';
 import { parseHTML } from 'linkedom/worker';
+import { printable } from '../../diagnostics/printable.ts';
 import { Html, html } from './html.ts';
 
 /** A line of a chart. */
@@ -32,7 +33,8 @@ const colours = 6;
 const size = { width: 420, height: 260, marginTop: 12, marginLeft: 56, marginBottom: 38, style: { fontSize: '12px' } } as const;
 
 const colourOf = (index: number) => `var(--line-${(index % colours) + 1})`;
-const dashOf = (index: number) => strokes[index % strokes.length];
+/** Moves on by one where the colours begin again, so that lines of one colour have different dashes. */
+const dashOf = (index: number) => strokes[(Math.floor(index / colours) + index) % strokes.length];
 
 /** Lines over a count, with a legend where there are several. */
 export function lineChart({ title, x, series }: LineChart): Html {
@@ -64,7 +66,7 @@ export function lineChartFile({ title, x, series }: LineChart): string {
       Plot.text(points.slice(-1), {
         x: 'x',
         y: 'y',
-        text: () => name,
+        text: () => printable(name),
         textAnchor: 'start',
         dx: 6,
         fill: fixedColours[i % colours],
@@ -96,7 +98,7 @@ export function barChartFile(title: string, bars: readonly Bar[], other: string)
     marginRight: 24,
     style: { fontSize: '12px' },
     x: { label: `${title}; ticks: ${other}`, grid: true, domain: [0, 100] },
-    y: { domain: bars.map(({ name }) => name), label: null, padding: 0.3 },
+    y: { domain: bars.map(({ name }) => name), tickFormat: printable, label: null, padding: 0.3 },
     marks: [
       Plot.barX([...bars], { x: 'value', y: 'name', fill: fixedColours[0] }),
       Plot.ruleY([...known], { x1: 'low', x2: 'high', y: 'name', stroke: 'black', strokeWidth: 1.5 }),
@@ -111,7 +113,7 @@ const fixedColours = ['#1d4ed8', '#c2410c', '#15803d', '#7e22ce', '#a16207', '#0
 
 function asFile(svg: string): string {
   const own = svg.replace('<svg', '<svg xmlns="http://www.w3.org/2000/svg"');
-  return own.replace('>', ' color="black" font-family="sans-serif"><rect width="100%" height="100%" fill="white"/>');
+  return own.replace('>', ' color="black"><rect width="100%" height="100%" fill="white"/>');
 }
 
 /** Accuracy over mean probability by bin: on the diagonal, probabilities can be believed. Dots grow with the number of predictions. */
@@ -153,7 +155,12 @@ export function scoreBars(scores: readonly { readonly name: string; readonly pro
     marginBottom: 30,
     style: { fontSize: '13px', fontFamily: 'sans-serif', color: 'black' },
     x: { domain: [0, 1], ticks: 3, label: null },
-    y: { domain: scores.map(({ name }) => name), tickFormat: shorter, label: null, padding: 0.3 },
+    y: {
+      domain: scores.map(({ name }) => name),
+      tickFormat: (name: string) => printable(shorter(name)),
+      label: null,
+      padding: 0.3,
+    },
     marks: [
       Plot.barX([...scores], { x: 'probability', y: 'name', fill: (score) => (score.name === marked ? '#c2410c' : '#64748b') }),
       Plot.text([...scores], {

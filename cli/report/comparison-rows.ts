@@ -20,7 +20,10 @@ export function figureRows(runs: readonly RunFigures[]): string[][] {
     row('test examples', 'testImages', grouped),
     row('test loss', 'testLoss', loss),
     row('test accuracy', 'testAccuracy', percent),
+    row('95 % interval over groups', 'testAccuracyInterval', ([low, high]) => `${percent(low)} to ${percent(high)}`),
     row('test F1, macro mean', 'testF1', (value) => value.toFixed(3)),
+    row('test MCC, all classes', 'testMcc', (value) => value.toFixed(3)),
+    row('test log loss', 'testLogLoss', loss),
     row('seconds an epoch', 'secondsPerEpoch', (value) => value.toFixed(1)),
     row('parameters', 'parameters', grouped),
   ];

@@ -1,7 +1,8 @@
 import { isDdrcError } from '../../diagnostics/error.ts';
+import { firstThree } from '../../runtime/flat-state.ts';
 import { instantiate, loadModel } from '../load-model.ts';
 import type { RunRecord } from './run-record.ts';
-import { flatSettings, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, timings } from './summary.ts';
 
 /** Figures of one run; null where it has none. Those of training and validation are of the epoch whose weights it keeps. */
 export interface RunFigures {
@@ -17,8 +18,13 @@ export interface RunFigures {
   readonly testImages: number | null;
   readonly testLoss: number | null;
   readonly testAccuracy: number | null;
+  /** Bounds of its interval over groups, of 95 % by default. */
+  readonly testAccuracyInterval: readonly [low: number, high: number] | null;
   /** Mean over the classes. */
   readonly testF1: number | null;
+  /** Of all classes together. */
+  readonly testMcc: number | null;
+  readonly testLogLoss: number | null;
   /** The median. */
   readonly secondsPerEpoch: number | null;
   /** Trainable numbers; null where the model file is gone or does not load. */
@@ -45,6 +51,7 @@ export async function compareRuns(records: readonly RunRecord[], names: readonly
 
 function figuresOf(record: RunRecord, run: string, parameters: number | null): RunFigures {
   const { state, epochs, best, test } = record;
+  const interval = test?.intervals?.accuracy;
   return {
     run,
     state,
@@ -57,7 +64,10 @@ function figuresOf(record: RunRecord, run: string, parameters: number | null): R
     testImages: test?.images ?? null,
     testLoss: test?.loss ?? null,
     testAccuracy: test?.accuracy ?? null,
+    testAccuracyInterval: interval ? [interval.low, interval.high] : null,
     testF1: test?.macro?.f1 ?? null,
+    testMcc: test?.mcc ?? null,
+    testLogLoss: test?.logLoss ?? null,
     secondsPerEpoch: timings(record).perEpoch,
     parameters,
   };
@@ -86,9 +96,13 @@ function differences(records: readonly RunRecord[]): Record<string, string[]> {
 
 function notesOf(records: readonly RunRecord[], names: readonly string[]): string[] {
   const notes: string[] = [];
-  const classesOf = ({ settings, test }: RunRecord) => (settings.classes ?? test?.names ?? []).join(', ');
-  if (new Set(records.map(classesOf)).size > 1) {
-    const each = records.map((record, i) => `${names[i]}: ${classesOf(record) || 'none named'}`);
+  // Those of arrays are known from the test only.
+  const known = records.flatMap(({ settings, test }, i) => {
+    const classes = settings.classes ?? test?.names;
+    return classes ? [{ name: names[i], classes }] : [];
+  });
+  if (new Set(known.map(({ classes }) => JSON.stringify(classes))).size > 1) {
+    const each = known.map(({ name, classes }) => `${name}: ${firstThree(classes)}`);
     notes.push(
       `The runs tell different classes apart, so their accuracies and losses are not of the same task (${each.join('; ')}).`,
     );
@@ -99,5 +113,7 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
     state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
   );
   if (open.length > 0) notes.push(`Not complete: ${open.join(', ')}.`);
+  const mixed = names.filter((_, i) => records[i].settings.mix && records[i].best?.train.accuracy !== undefined);
+  if (mixed.length > 0) notes.push(`${mixedAccuracy} (${mixed.join(', ')}).`);
   return notes;
 }

@@ -78,7 +78,7 @@ async function overview({ file, size, pixels, predicted, explained, scores, atte
 }
 
 /** All scores where there is room, otherwise the largest; that of the class which is explained is among them. */
-function shownScores(scores: Explanation['scores'], explained: string): Explanation['scores'] {
+export function shownScores(scores: Explanation['scores'], explained: string): Explanation['scores'] {
   if (scores.length <= mostBars) return scores;
   const rank = ({ name, probability }: Explanation['scores'][number]) => (name === explained ? 2 : probability);
   return [...scores].sort((a, b) => rank(b) - rank(a)).slice(0, mostBars);

@@ -1,23 +1,37 @@
 import { html } from './html.ts';
 import { page } from './page.ts';
 import type { RunRecord } from './run-record.ts';
-import { calibrationSection, classFigures, configuration, curves, environment, timingSection, wrongSection } from './sections.ts';
-import { resultLine, stateLine } from './summary.ts';
+import {
+  calibrationSection,
+  classFigures,
+  configuration,
+  curves,
+  environment,
+  overallSection,
+  timingSection,
+  wrongSection,
+} from './sections.ts';
+import { earlyEnd, resultLine, stateLine } from './summary.ts';
 import { wrongImages } from './wrong-images.ts';
 
-/** The report of a run as one page that opens anywhere. */
-export async function reportPage(run: RunRecord): Promise<string> {
-  const { name, config, settings, test } = run;
+/**
+ * The report of a run as one page that opens anywhere.
+ * @param threads of one operator, for Grad-CAM; by default one for each processor
+ */
+export async function reportPage(run: RunRecord, threads?: number): Promise<string> {
+  const { name, config, settings, test, epochs, stoppedEarly } = run;
   const state = stateLine(run);
   const options = Object.entries(settings.options).map(([option, value]) => `${option}=${value}`);
   const top = html`${state && html`<p class="banner" role="note">${state}</p>`}
 <p class="result">${resultLine(run)}</p>
+${stoppedEarly ? html`<p class="quiet">${earlyEnd(settings, epochs.length)}</p>` : null}
 <p class="quiet">${config.model} ${options.join(' ')}</p>`;
   return page(`${config.model}: ${name}`, top, [
     curves(run),
+    ...overallSection(test),
     ...classFigures(test),
     ...calibrationSection(test),
-    ...(test ? [wrongSection(await wrongImages(run))] : []),
+    ...(test ? [wrongSection(await wrongImages(run, threads))] : []),
     timingSection(run),
     configuration(run),
     environment(),

@@ -18,6 +18,8 @@ export interface RunRecord {
   readonly settings: TrainSettings;
   /** `going`: a process trains into it; `stopped`: none does, and there is more to train. */
   readonly state: 'complete' | 'going' | 'stopped';
+  /** Whether `--patience` ended the training before its last epoch. */
+  readonly stoppedEarly: boolean;
   readonly epochs: readonly EpochLine[];
   /** The epoch whose weights the run keeps: that with the lowest validation loss, or the last; null before the first. */
   readonly best: EpochLine | null;
@@ -36,13 +38,16 @@ export function readRun(folder: string, own = false): RunRecord {
   const lines = existsSync(paths.metrics) ? readLines(paths.metrics) : [];
   const epochs = lines.filter(isEpoch);
   const test = lines.map(testOf).findLast((found) => found !== null) ?? null;
-  const done = test !== null || (settings.data.examples.test === 0 && epochs.length >= settings.epochs);
+  const stoppedEarly = epochs.at(-1)?.stoppedEarly === true;
+  const trained = stoppedEarly || epochs.length >= settings.epochs;
+  const done = trained && (test !== null || settings.data.examples.test === 0);
   return {
     name: basename(paths.folder),
     paths,
     config,
     settings,
     state: done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped',
+    stoppedEarly,
     epochs,
     best: epochs.reduce<EpochLine | null>(
       (best, line) => (best?.val && line.val && line.val.loss >= best.val.loss ? best : line),

@@ -1,4 +1,5 @@
 import { arch, availableParallelism, cpus, platform } from 'node:os';
+import type { Interval } from '../../runtime/metrics/bootstrap.ts';
 import type { CalibrationBin } from '../../runtime/metrics/calibration.ts';
 import type { EpochLine } from '../../runtime/trainer.ts';
 import { onnxruntimeVersion, packageVersion } from '../project.ts';
@@ -7,14 +8,14 @@ import { lineChart, type ReliabilityBin, reliabilityChart, type Series } from '.
 import { type Content, html } from './html.ts';
 import { noteList, type Section, table, wide } from './page.ts';
 import type { RunRecord, TestRecord } from './run-record.ts';
-import { flatSettings, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, timings } from './summary.ts';
 import type { WrongImages } from './wrong-images.ts';
 
 /** The most classes whose confusion matrix a page has room for. */
 const widestConfusion = 50;
 
 /** Loss, accuracy and learning rate by epoch. */
-export function curves({ epochs }: RunRecord): Section {
+export function curves({ epochs, settings }: RunRecord): Section {
   if (epochs.length === 0) return { title: 'Training', content: html`<p>No epoch is finished yet.</p>` };
   const series = (name: string, of: (line: EpochLine) => number | undefined): Series => ({
     name,
@@ -38,7 +39,8 @@ export function curves({ epochs }: RunRecord): Section {
     seconds.toFixed(1),
   ]);
   const head = ['epoch', 'training loss', 'accuracy', 'validation loss', 'accuracy', 'learning rate', 'seconds'];
-  const content = html`<div class="charts">${[
+  const mixed = settings.mix && epochs.some(({ train }) => train.accuracy !== undefined);
+  const content = html`${mixed ? html`<p>${mixedAccuracy}.</p>` : null}<div class="charts">${[
     chart(
       'Loss',
       both(
@@ -57,6 +59,27 @@ export function curves({ epochs }: RunRecord): Section {
   ]}</div>
 <details><summary>The same as numbers</summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
   return { title: 'Training', content };
+}
+
+/** How the test came out as a whole, with intervals over groups where there are such; nothing for a model that does not classify. */
+export function overallSection(test: TestRecord | null): readonly Section[] {
+  if (typeof test?.accuracy !== 'number') return [];
+  const { accuracy, macro, mcc, logLoss, intervals } = test;
+  const percent = (value: number) => `${(100 * value).toFixed(1)} %`;
+  const three = (value: number) => value.toFixed(3);
+  const row = (name: string, value: number | undefined, format: (value: number) => string, interval?: Interval) =>
+    typeof value === 'number'
+      ? [[name, format(value), ...(intervals ? [interval ? `${format(interval.low)} to ${format(interval.high)}` : ''] : [])]]
+      : [];
+  const rows = [
+    ...row('accuracy', accuracy, percent, intervals?.accuracy),
+    ...row('F1, macro mean', macro?.f1, three, intervals?.macroF1),
+    ...row('MCC of all classes', mcc, three),
+    ...row('log loss', logLoss, (value) => value.toPrecision(4)),
+  ];
+  const bounds = intervals ? [`${100 * intervals.level} % interval`] : [];
+  const caption = intervals ? `Test; intervals by the bootstrap over ${grouped(intervals.groups)} groups` : 'Test';
+  return [{ title: 'Overall', content: table(caption, ['measure', 'value', ...bounds], rows) }];
 }
 
 /** Measures of a class against the others, as a head of a table has them. */

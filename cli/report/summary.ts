@@ -22,7 +22,7 @@ export function timings({ epochs, settings }: Pick<RunRecord, 'epochs' | 'settin
 }
 
 /** What came out, in one sentence. */
-export function resultLine({ test, best, settings }: RunRecord): string {
+export function resultLine({ test, best, settings, state }: RunRecord): string {
   if (test) {
     const what = settings.data.path === null ? 'drawn cells (drawn by ddrc, not real)' : 'test examples';
     const figure =
@@ -32,7 +32,16 @@ export function resultLine({ test, best, settings }: RunRecord): string {
   if (!best) return 'no epoch is finished yet';
   if (!best.val) return `training loss ${best.train.loss.toPrecision(4)} in epoch ${best.epoch}, no validation and no test`;
   const accuracy = best.val.accuracy === undefined ? '' : `, accuracy ${(100 * best.val.accuracy).toFixed(1)} %`;
-  return `validation loss ${best.val.loss.toPrecision(4)}${accuracy} in epoch ${best.epoch}, the best so far; no test`;
+  return `validation loss ${best.val.loss.toPrecision(4)}${accuracy} in epoch ${best.epoch}, the best${state === 'complete' ? '' : ' so far'}; no test`;
+}
+
+/** What the training accuracy of mixed examples is; without a full stop. */
+export const mixedAccuracy =
+  'With --mixup and --cutmix the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model';
+
+/** Where `--patience` ended a training. */
+export function earlyEnd({ epochs, patience }: RunRecord['settings'], done: number): string {
+  return `ended after ${done} of ${epochs} epochs: no lower validation loss in ${patience} epochs (--patience)`;
 }
 
 /** How far the training is, where it is not complete; otherwise null. */

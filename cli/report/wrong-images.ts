@@ -31,8 +31,11 @@ export interface WrongImages {
   readonly notes: readonly string[];
 }
 
-/** The test images that a run's best weights put into a wrong class. Whatever cannot be had is a note. */
-export async function wrongImages(run: RunRecord): Promise<WrongImages> {
+/**
+ * The test images that a run's best weights put into a wrong class. Whatever cannot be had is a note.
+ * @param threads of one operator; by default one for each processor
+ */
+export async function wrongImages(run: RunRecord, threads?: number): Promise<WrongImages> {
   const notes: string[] = [];
   const rows = await orNote(notes, 'The predictions cannot be read', () => testPredictions(run.paths));
   if (!rows) {
@@ -48,7 +51,7 @@ export async function wrongImages(run: RunRecord): Promise<WrongImages> {
     return { count: wrong.length, shown: surest.map((row) => ({ ...row, image: null, attention: null })), notes };
   }
   const explainer = await orNote(notes, 'There is no Grad-CAM', async () =>
-    Explainer.open(await openTrainedProgram(run.paths.folder)),
+    Explainer.open(await openTrainedProgram(run.paths.folder), { threads }),
   );
   try {
     const shown: WrongImage[] = [];

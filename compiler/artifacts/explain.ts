@@ -59,11 +59,14 @@ export function canExplain(program: Program): boolean {
   return lastMap(graph) !== undefined;
 }
 
-/** The last value [N,C,H,W] with a map of more than one place that the graph's outputs depend on. */
+/**
+ * The last value [N,C,H,W] with a map of more than one place that the graph's outputs depend on and that was made of a map: one put together from other
+ * values, as adaptive pooling to more places than there are, may repeat a place.
+ */
 function lastMap(graph: Graph): Value | undefined {
   const live = liveNodes(graph);
   return graph.nodes
-    .filter((node) => live.has(node))
+    .filter((node) => live.has(node) && node.inputs.some(({ type }) => type.shape.length === 4))
     .flatMap(({ outputs }) => outputs)
     .findLast(isMap);
 }

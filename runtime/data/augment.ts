@@ -66,10 +66,13 @@ const flips: Record<string, readonly [boolean, boolean]> = {
 export function parseAugmentation(text: string): AugmentationSettings | null {
   if (text.trim().toLowerCase() === 'none') return null;
   let settings: AugmentationSettings = defaultAugmentation;
+  const given = new Set<string>();
   for (const part of text.split(',')) {
     if (part.trim() === '' && text.trim() === '') break;
     const [name, value, ...rest] = part.split('=').map((piece) => piece.trim());
     if (value === undefined || rest.length > 0) throw optionError(`"${part.trim()}" is not of the form name=value`);
+    if (given.has(name)) throw optionError(`${name} stands there twice`);
+    given.add(name);
     if (name === 'flip') {
       const flip = Object.hasOwn(flips, value.toLowerCase()) ? flips[value.toLowerCase()] : undefined;
       if (!flip) throw optionError(`flip=${value} is none of x, y, both, 0`);
@@ -84,6 +87,17 @@ export function parseAugmentation(text: string): AugmentationSettings | null {
     }
   }
   return settings;
+}
+
+/** Whether a value, as JSON has it, is settings within their limits. */
+export function isAugmentation(value: unknown): value is AugmentationSettings {
+  if (typeof value !== 'object' || value === null) return false;
+  const settings = value as Record<string, unknown>;
+  const inLimits = ([name, [least, most]]: [string, readonly [number, number]]) => {
+    const number = settings[name];
+    return typeof number === 'number' && number >= least && number <= most;
+  };
+  return Object.entries(limits).every(inLimits) && ['flipX', 'flipY'].every((name) => typeof settings[name] === 'boolean');
 }
 
 function optionError(problem: string): DdrcError {

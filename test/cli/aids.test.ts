@@ -219,7 +219,8 @@ describe('refuses', () => {
 describe('ddrc lr', () => {
   it('tries rates on images and on arrays, suggests some, and writes nothing', async () => {
     const before = readdirSync(folder).sort();
-    const [text, json, wrong] = await ddrcInOneProcess(
+    const arrays = ['lr', 'small.ts', '--data', 'arrays.safetensors', '--device', 'cpu'];
+    const [text, json, wrong, burst, short, backwards] = await ddrcInOneProcess(
       [
         [
           'lr',
@@ -237,6 +238,9 @@ describe('ddrc lr', () => {
         ],
         ['lr', 'small.ts', '--data', 'arrays.safetensors', '--device', 'cpu', '--json', '--steps', '60'],
         ['lr', 'small.ts', '--data', 'arrays.safetensors', '--steps', '5'],
+        [...arrays, '--from', '1e30', '--to', '1e31', '--steps', '40', '--optimizer', 'sgd'],
+        [...arrays, '--from', '1', '--to', '1e10', '--steps', '20', '--optimizer', 'sgd'],
+        [...arrays, '--from', '1', '--to', '0.1'],
       ],
       folder,
     );
@@ -248,6 +252,11 @@ describe('ddrc lr', () => {
     expect(steepest).toBeGreaterThan(1e-4);
     expect(tenthOfLowest).toBeLessThan(0.1);
     expect(wrong).toMatchObject({ code: 2, stderr: expect.stringContaining('a whole number from 20 up') });
+    expect(burst.stdout).toMatch(/\nended after 1 of 40 rates: the next loss was no finite number\n/);
+    expect(short.stdout).toMatch(
+      /\nended after \d+ of 20 rates: the loss had grown beyond four times its lowest\nthese are too few/,
+    );
+    expect(backwards).toMatchObject({ code: 2, stderr: expect.stringContaining('the rates cannot grow from 1 to 0.1') });
     expect(readdirSync(folder).sort()).toEqual(before);
   });
 });

@@ -1,14 +1,17 @@
 /*
  * `ddrc explain`: its numbers beside those of the graphs themselves, its pictures pixel by pixel, and what it refuses.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { Command } from 'commander';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it, vi } from 'vitest';
 import { asTensors } from '../../cli/compile-for-device.ts';
+import { add } from '../../cli/explain.ts';
 import { Explainer } from '../../cli/explainer.ts';
-import { palette, scoreBars } from '../../cli/report/charts.ts';
+import { barChartFile, lineChart, lineChartFile, palette, scoreBars } from '../../cli/report/charts.ts';
+import { shownScores } from '../../cli/report/explanation-picture.ts';
 import { channelPicture, withAttention } from '../../cli/report/pictures.ts';
 import type { TrainedProgram } from '../../cli/trained-program.ts';
 import { initialWeights } from '../../compiler/artifacts/initial.ts';
@@ -19,6 +22,29 @@ import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
 
+/** The threads that engines were asked for, in their order. */
+const threads: (number | undefined)[] = [];
+vi.mock('../../runtime/engine.ts', async (original) => {
+  const real = await original<typeof import('../../runtime/engine.ts')>();
+  class Engine extends real.Engine {
+    constructor(options?: ConstructorParameters<typeof real.Engine>[0]) {
+      super(options);
+      threads.push(options?.threads);
+    }
+  }
+  return { ...real, Engine };
+});
+/** The pictures in the output folder whenever another one is drawn. */
+const written: string[][] = [];
+let output = '';
+vi.mock('../../cli/report/explanation-picture.ts', async (original) => {
+  const real = await original<typeof import('../../cli/report/explanation-picture.ts')>();
+  const explanationPicture: typeof real.explanationPicture = (explanation) => {
+    written.push(readdirSync(output).sort());
+    return real.explanationPicture(explanation);
+  };
+  return { ...real, explanationPicture };
+});
 vi.mock('ddrc', () => import('../../dsl/index.ts'));
 const { default: ddrnet } = await import('../../models/ddrnet.ts');
 
@@ -29,7 +55,8 @@ describe('an explainer', () => {
     const weights = asTensors(initialWeights(program, 3));
     const { files, manifest } = compile(program, { artifacts: ['model', 'explain', 'features'], weights });
     const settings = { classes: ['a', 'b', 'c', 'd'] } as unknown as TrainedProgram['settings'];
-    const explainer = await Explainer.open({ program, settings, manifest, weights }, true);
+    const explainer = await Explainer.open({ program, settings, manifest, weights }, { features: true, threads: 1 });
+    expect(threads).toEqual([1]);
     const next = random('pixels');
     const pixels = Uint8Array.from({ length: 3 * size * size }, () => 256 * next());
     const planes = Float32Array.from({ length: pixels.length }, (_, i) => {
@@ -119,6 +146,35 @@ describe('pictures', () => {
     expect(svg).toContain('&lt;a&gt; &amp; "b"');
     expect(svg).not.toContain('<a>');
   });
+
+  it('take names that XML has no room for', async () => {
+    const name = 'T\u0001\ncell';
+    const drawn = [
+      scoreBars([{ name, probability: 1 }], name),
+      lineChartFile({ title: 'loss', x: 'epoch', series: [{ name, points: [{ x: 1, y: 2 }] }] }),
+      barChartFile('accuracy', [{ name, value: 50, low: null, high: null, other: null }], 'others'),
+    ];
+    for (const svg of drawn) {
+      expect(svg).toContain('>T\ufffd\ufffdcell</text>');
+      expect((await sharp(Buffer.from(svg)).metadata()).format).toBe('svg');
+    }
+  });
+
+  it('have the seven largest of more classes, the one that is explained among them', async () => {
+    const scores = Array.from({ length: 12 }, (_, i) => ({ name: `class ${i}`, probability: (12 - i) / 78 }));
+    expect(shownScores(scores.slice(0, 7), 'class 6')).toEqual(scores.slice(0, 7));
+    expect(shownScores(scores, 'class 2').map(({ name }) => name)).toEqual([2, 0, 1, 3, 4, 5, 6].map((i) => `class ${i}`));
+    expect(shownScores(scores, 'class 11').map(({ name }) => name)).toEqual([11, 0, 1, 2, 3, 4, 5].map((i) => `class ${i}`));
+  });
+
+  it('tell thirty lines apart by colour and dashes', () => {
+    const series = Array.from({ length: 30 }, (_, i) => ({ name: `run ${i}`, points: [{ x: 1, y: i }] }));
+    const looks = [
+      ...lineChart({ title: 'loss', x: 'epoch', series }).text.matchAll(/<line [^>]*stroke="([^"]*)"[^>]*dasharray="([^"]*)"/g),
+    ];
+    expect(looks).toHaveLength(30);
+    expect(new Set(looks.map(([, colour, dashes]) => `${colour} ${dashes}`)).size).toBe(30);
+  });
 });
 
 describe('ddrc explain', () => {
@@ -127,7 +183,20 @@ describe('ddrc explain', () => {
   const [first, second] = [join('data', 'red', '000.png'), join('data', 'blue', '000.png')];
   const calls = {
     both: ['explain', 'run', first, second, '--out', 'pictures', '--json'],
-    features: ['explain', 'run', first, '--out', join('new', 'below'), '--class', 'blue', '--features', '--channels', '3'],
+    features: [
+      'explain',
+      'run',
+      first,
+      '--out',
+      join('new', 'below'),
+      '--class',
+      'blue',
+      '--features',
+      '--channels',
+      '3',
+      '--threads',
+      '1',
+    ],
     class: ['explain', 'run', first, '--out', 'never', '--class', 'bleu'],
     damaged: ['explain', 'run', first, 'cut.png', '--out', 'never'],
     missing: ['explain', 'run', 'nothing.png', '--out', 'never'],
@@ -183,8 +252,28 @@ describe('ddrc explain', () => {
     expect(pixel(4, 160)).toEqual([255, 255, 255]);
   });
 
+  it('draws one picture at a time, by as many threads as it is given', async () => {
+    output = at('single');
+    const program = new Command('ddrc').exitOverride();
+    add(program);
+    const said = vi.spyOn(process.stdout, 'write').mockReturnValue(true);
+    const progress = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
+    try {
+      threads.length = 0;
+      await program.parseAsync(['explain', at('run'), at(first), at(second), '--out', output, '--threads', '1'], {
+        from: 'user',
+      });
+    } finally {
+      said.mockRestore();
+      progress.mockRestore();
+    }
+    expect(threads).toEqual([1]);
+    expect(written).toEqual([[], ['000-explained.png']]);
+    expect(readFileSync(at('single', '000-explained.png'))).toEqual(readFileSync(at('pictures', '000-explained.png')));
+  });
+
   it('shows another class and feature maps where it is asked to', async () => {
-    expect(outcomes.features).toMatchObject({ code: 0, stderr: '' });
+    expect(outcomes.features).toMatchObject({ code: 0, stderr: 'reading images  1/1\n' });
     expect(outcomes.features.stdout).toMatch(
       /^file +class +probability +explained +picture\n.* blue {7}\S+000-explained\.png\n$/,
     );

@@ -4,7 +4,9 @@
 import { cpSync, existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { hostname } from 'node:os';
 import { join } from 'node:path';
-import { beforeAll, describe, expect, it } from 'vitest';
+import { beforeAll, describe, expect, it, vi } from 'vitest';
+import { compareRuns } from '../../cli/report/comparison.ts';
+import { figureRows } from '../../cli/report/comparison-rows.ts';
 import { readRun } from '../../cli/report/run-record.ts';
 import { writeReport } from '../../cli/report.ts';
 import { readLines } from '../../runtime/files.ts';
@@ -14,6 +16,20 @@ import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+
+/** The threads that engines of this process were asked for, in their order. */
+const threads: (number | undefined)[] = [];
+vi.mock('../../runtime/engine.ts', async (original) => {
+  const real = await original<typeof import('../../runtime/engine.ts')>();
+  class Engine extends real.Engine {
+    constructor(options?: ConstructorParameters<typeof real.Engine>[0]) {
+      super(options);
+      threads.push(options?.threads);
+    }
+  }
+  return { ...real, Engine };
+});
+vi.mock('ddrc', () => import('../../dsl/index.ts'));
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -30,7 +46,52 @@ function writePredictions(run: string, names: readonly string[]): void {
   writeFileSync(at(run, 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${rows.join('\n')}\n`);
 }
 
+/** A run folder like `arrays`, but for this. */
+interface Made {
+  readonly config?: object;
+  readonly test?: object;
+  readonly lines?: (epochs: EpochLine[], test: unknown) => unknown[];
+  /** How many predictions are wrong; example i more surely than the one before. */
+  readonly wrong?: number;
+}
+
+function make(name: string, { config, test, lines: edit = (epochs, test) => [...epochs, test], wrong }: Made): void {
+  cpSync(at('arrays'), at(name), { recursive: true });
+  const before = JSON.parse(readFileSync(at('arrays', 'config.json'), 'utf8'));
+  writeFileSync(at(name, 'config.json'), JSON.stringify({ ...before, ...config }));
+  const all = lines('arrays');
+  const tested = { test: { ...(all.at(-1) as unknown as { test: object }).test, ...test } };
+  writeFileSync(
+    at(name, 'metrics.jsonl'),
+    edit(all.slice(0, -1), tested)
+      .map((line) => `${JSON.stringify(line)}\n`)
+      .join(''),
+  );
+  if (wrong === undefined) return;
+  const rows = Array.from({ length: wrong }, (_, i) => `${i},2,0,,${0.5 + i / 100},${0.5 - i / 100},0\n`);
+  writeFileSync(at(name, 'predictions.csv'), `path,label,predicted,group,p:0,p:1,p:2\n${rows.join('')}`);
+}
+
+const intervals = {
+  groups: 1200,
+  resamples: 2000,
+  level: 0.95,
+  accuracy: { estimate: 0.5, low: 0.4, high: 0.61 },
+  macroF1: { estimate: 0.4, low: 0.3, high: 0.512 },
+};
+
+/** A test of so many classes with an image each, all of them right. */
+function squareTest(count: number): object {
+  const names = Array.from({ length: count }, (_, i) => `class-${i}`);
+  const one = { precision: 1, recall: 1, f1: 1, mcc: 1, support: 1 };
+  const confusion = names.map((_, i) => names.map((_, k) => Number(i === k)));
+  return { images: count, names, classes: Object.fromEntries(names.map((name) => [name, one])), confusion };
+}
+
+const literally = (text: string) => new RegExp(text.replaceAll(/[.*+?^${}()|[\]\\]/g, '\\$&'));
+
 const calls = {
+  complete: ['train', '--resume', 'early'],
   report: ['report', 'run'],
   elsewhere: ['report', 'run', '--out', 'elsewhere.html'],
   killed: ['report', 'killed'],
@@ -41,11 +102,13 @@ const calls = {
   silent: ['report', 'silent'],
   table: ['report', 'table'],
   damaged: ['report', 'damaged'],
+  early: ['report', 'early'],
   unwritable: ['report', 'run', '--out', 'data'],
   none: ['report', 'nothing'],
   pictures: ['report', 'data'],
   compared: ['compare', 'run', 'other', '--json', '--out', 'compare.html'],
   text: ['compare', 'run', 'other', 'killed'],
+  ended: ['compare', 'arrays', 'early', '--json'],
   classes: ['compare', 'run', 'arrays'],
   single: ['compare', 'run'],
   twice: ['compare', 'run', './run'],
@@ -117,6 +180,15 @@ beforeAll(async () => {
   writeFileSync(at('table', 'config.json'), JSON.stringify({ ...config, data: { ...config.data, path: '../table.csv' } }));
   const places = ['../data/TEST/red/000.png', 'data/TEST/red/001.png'].map((path) => `${path},red,blue,,0.8,0.2\n`);
   writeFileSync(at('table', 'predictions.csv'), `path,label,predicted,group,p:blue,p:red\n${places.join('')}`);
+  // A run without test data whose second epoch was the last for want of a lower validation loss.
+  cpSync(at('arrays'), at('early'), { recursive: true });
+  const [one, two] = lines('early');
+  writeFileSync(at('early', 'metrics.jsonl'), `${JSON.stringify(one)}\n${JSON.stringify({ ...two, stoppedEarly: true })}\n`);
+  for (const name of ['predictions.csv', 'report.html']) rmSync(at('early', name));
+  const whole = JSON.parse(readFileSync(at('early', 'config.json'), 'utf8'));
+  const examples = { ...whole.data.examples, test: 0 };
+  const endsEarly = { ...whole, epochs: 20, patience: 1, data: { ...whole.data, test: 'none', examples } };
+  writeFileSync(at('early', 'config.json'), JSON.stringify(endsEarly));
   writeFileSync(at('going', 'train.lock'), JSON.stringify({ pid: process.pid, host: hostname(), started: null, token: 'a' }));
   const results = await ddrcInOneProcess(Object.values(calls), folder);
   outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
@@ -194,6 +266,24 @@ describe('ddrc report', () => {
     expect(page(run)).toContain('Confusion matrix');
   });
 
+  it('of a run that --patience ended says so, and does not call it stopped', () => {
+    // Resuming the complete run wrote the report that was missing, and says what is there; asked for, it is the same again.
+    expect(outcomes.complete).toMatchObject({
+      code: 0,
+      stderr: 'the run in early is complete: 2 of 20 epochs, ended by --patience 1\n',
+    });
+    expect(outcomes.complete.stdout).toContain(
+      '\nearly  model.onnx, best.safetensors, last.safetensors, metrics.jsonl, config.json, report.html\n',
+    );
+    expect(outcomes.early).toMatchObject({ code: 0 });
+    expect(page('early')).toContain('ended after 2 of 20 epochs: no lower validation loss in 1 epochs (--patience)');
+    expect(page('early')).toMatch(/validation loss \d.* in epoch \d, the best; no test/);
+    expect(page('early')).not.toContain('role="note"');
+    const { runs, notes } = JSON.parse(outcomes.ended.stdout);
+    expect(runs.map(({ state }: { state: string }) => state)).toEqual(['complete', 'complete']);
+    expect(notes.join()).not.toContain('Not complete');
+  });
+
   it('takes measures that only some runs have', () => {
     cpSync(at('arrays'), at('rich'), { recursive: true });
     const all = lines('rich') as unknown as { test: Record<string, unknown> & { classes: Record<string, object> } }[];
@@ -217,6 +307,79 @@ describe('ddrc report', () => {
       expect(page('rich')).toContain('Expected calibration error 0.0321');
       expect(page('rich')).toContain('<tr><th scope="row">0.550</th><td>0.500</td><td>3</td></tr>');
     });
+  });
+
+  it.each<[string, Made, there: readonly (string | RegExp)[], absent: readonly string[]]>([
+    [
+      'of a single epoch',
+      { config: { epochs: 1 }, lines: ([one], test) => [one, test] },
+      [/<tbody><tr><th scope="row">1<\/th>(<td>[\d.]+<\/td>){6}<\/tr>\n<\/tbody>/],
+      ['role="note"'],
+    ],
+    [
+      'of a test with intervals over groups',
+      { test: { accuracy: 0.5, mcc: 0.3456, logLoss: 0.75, intervals } },
+      [
+        'Test; intervals by the bootstrap over 1,200 groups',
+        '<th scope="row">accuracy</th><td>50.0 %</td><td>40.0 % to 61.0 %</td>',
+        /<th scope="row">F1, macro mean<\/th><td>0\.\d{3}<\/td><td>0\.300 to 0\.512<\/td>/,
+        '<th scope="row">MCC of all classes</th><td>0.346</td><td></td>',
+        '<th scope="row">log loss</th><td>0.7500</td>',
+      ],
+      [],
+    ],
+    [
+      'of mixed images',
+      { config: { mix: { mixup: 0.2, cutmix: 0 } } },
+      ['the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model.'],
+      [],
+    ],
+    [
+      'of 51 classes',
+      { test: squareTest(51) },
+      ['That of 51 classes has no room here; it is in <code>metrics.jsonl</code>.', '<th scope="row">class-50</th>'],
+      ['class="numbers confusion"'],
+    ],
+    ['of 50 classes', { test: squareTest(50) }, ['class="numbers confusion"', 'class-49'], ['has no room here']],
+    [
+      'of 30 wrong examples',
+      { wrong: 30 },
+      [
+        '30 test images were put into a wrong class; these are the 24 that the model was surest of.',
+        '<span class="quiet">29</span>',
+      ],
+      ['<span class="quiet">5</span>'],
+    ],
+  ])('%s', async (name, made, there, absent) => {
+    make(name, made);
+    expect(await writeReport(runPaths(at(name)))).toBe(null);
+    const found = (part: string | RegExp) => [part, page(name).search(typeof part === 'string' ? literally(part) : part) >= 0];
+    expect([...there, ...absent].map(found)).toEqual([
+      ...there.map((part) => [part, true]),
+      ...absent.map((part) => [part, false]),
+    ]);
+    if (name === 'of 30 wrong examples') expect(page(name).match(/<figcaption><strong>/g)).toHaveLength(24);
+  });
+
+  it('explains wrong images on as many threads as it is given', async () => {
+    cpSync(at('run'), at('narrow'), { recursive: true });
+    expect(await writeReport(runPaths(at('narrow')), 1)).toBe(null);
+    expect(threads).toEqual([1]);
+    expect(page('narrow').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('has what its document says it is made of', () => {
+    make('documented', { test: { intervals } });
+    const { test } = lines('documented').at(-1) as unknown as { test: object };
+    const said = readFileSync(join(checkout, 'docs', 'report.md'), 'utf8').match(/`test\.[\w.]+`/g)!;
+    expect(said.length).toBeGreaterThan(4);
+    for (const path of said) {
+      const keys = path.slice(1, -1).split('.').slice(1);
+      expect([path, keys.reduce<unknown>((value, key) => (value as Record<string, unknown>)?.[key], test)]).toEqual([
+        path,
+        expect.anything(),
+      ]);
+    }
   });
 
   it('that cannot be written is a sentence, and no reason to fail', async () => {
@@ -269,6 +432,40 @@ describe('ddrc compare', () => {
     const text = readFileSync(at('compare.html'), 'utf8');
     expect(text.match(/<figure class="chart">/g)).toHaveLength(5);
     for (const name of ['run', 'other']) expect(text).toContain(`</svg> ${name}</li>`);
+  });
+
+  it('has measures of the test beside its accuracy, and says where the training accuracy is of mixed images', async () => {
+    make('rich one', {
+      test: { accuracy: 0.5, mcc: 0.3456, logLoss: 0.75, intervals },
+      config: { mix: { mixup: 1, cutmix: 0 } },
+    });
+    const { runs, notes } = await compareRuns([readRun(at('rich one')), readRun(at('arrays'))], ['rich one', 'arrays']);
+    expect(runs[0]).toMatchObject({ testMcc: 0.3456, testLogLoss: 0.75, testAccuracyInterval: [0.4, 0.61] });
+    const rows = Object.fromEntries(figureRows(runs).map(([name, first]) => [name, first]));
+    expect(rows).toMatchObject({
+      'test accuracy': '50.0 %',
+      '95 % interval over groups': '40.0 % to 61.0 %',
+      'test MCC, all classes': '0.346',
+      'test log loss': '0.7500',
+    });
+    expect(notes).toEqual([expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/)]);
+  });
+
+  it('compares classes that are known, and names three of them at most', async () => {
+    make('untested', { lines: (epochs) => epochs });
+    const both = ['arrays', 'untested'];
+    const { notes } = await compareRuns(
+      both.map((name) => readRun(at(name))),
+      both,
+    );
+    expect(notes).toEqual(['Not complete: untested was stopped.']);
+    make('wide', { test: squareTest(1000) });
+    const more = ['arrays', 'wide', 'untested'];
+    const compared = await compareRuns(
+      more.map((name) => readRun(at(name))),
+      more,
+    );
+    expect(compared.notes[0]).toMatch(/\(arrays: 0, 1, 2; wide: class-0, class-1, class-2 and 997 more\)\.$/);
   });
 
   it('says where classes differ, and compares what can be compared', () => {

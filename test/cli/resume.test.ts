@@ -1,6 +1,7 @@
 import { appendFileSync, cpSync, existsSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { defaultAugmentation } from '../../runtime/data/augment.ts';
 import { readLines } from '../../runtime/files.ts';
 import { openRun, type Run } from '../../runtime/runfolder.ts';
 import { checkout, ddrc, type Outcome, temporaryFolder } from './ddrc.ts';
@@ -177,6 +178,11 @@ describe('a run cannot be resumed', () => {
       (run) => configure(run, ({ data, ...config }) => ({ ...config, data: { ...(data as object), examples: null } })),
       'RUN_INVALID',
       /has no usable "data\.examples"/,
+    ],
+    'with an augmentation beyond its limits': [
+      (run) => configure(run, (config) => ({ ...config, augmentation: { ...defaultAugmentation, rotate: 181 } })),
+      'RUN_INVALID',
+      /has no usable "augmentation"/,
     ],
     'on a device that nobody knows': [
       (run) => configure(run, (config) => ({ ...config, provider: 'abacus' })),

@@ -367,6 +367,7 @@ describe('ddrc train', () => {
     const { tensors } = readSafetensors(at('burst', 'last.safetensors'));
     for (const { data } of tensors.values()) if (data instanceof Float32Array) expect(data.every(Number.isFinite)).toBe(true);
     expect(existsSync(at('burst', 'train.lock'))).toBe(false);
+    expect(readFileSync(at('burst', 'report.html'), 'utf8')).toContain('This training was stopped: 0 of');
   });
 });
 

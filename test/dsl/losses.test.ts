@@ -59,20 +59,34 @@ describe.each([
     expectNear(gradient, slopes);
   });
 
-  it('sigmoidCrossEntropy: mean of −w·(t·ln σ + (1 − t)·ln(1 − σ)), gradient w·(σ − t) over the elements', () => {
+  it('sigmoidCrossEntropy: mean of −(t·ln σ + (1 − t)·ln(1 − σ)), gradient σ − t over the elements, by the labels’ weights', () => {
+    const shares = labels.map((label) => weights[label] / labels.reduce((sum, k) => sum + weights[k], 0));
     const { value, gradient } = run(sigmoidCrossEntropy, options);
     const losses = scores.flatMap((row, i) =>
       row.map((x, k) => {
         const t = target(i, k, smoothing);
-        return -weights[k] * (t * Math.log(sigmoid(x)) + (1 - t) * Math.log(sigmoid(-x)));
+        return (-shares[i] / 3) * (t * Math.log(sigmoid(x)) + (1 - t) * Math.log(sigmoid(-x)));
       }),
     );
-    expectNear([value], [losses.reduce((a, b) => a + b) / 6]);
+    expectNear([value], [losses.reduce((a, b) => a + b)]);
     expectNear(
       gradient,
-      scores.flatMap((row, i) => row.map((x, k) => (weights[k] * (sigmoid(x) - target(i, k, smoothing))) / 6)),
+      scores.flatMap((row, i) => row.map((x, k) => (shares[i] * (sigmoid(x) - target(i, k, smoothing))) / 3)),
     );
   });
+});
+
+it.each([
+  ['softmaxCrossEntropy', softmaxCrossEntropy],
+  ['sigmoidCrossEntropy', sigmoidCrossEntropy as CrossEntropy],
+])('%s of a batch whose labels weigh nothing is 0, and so is its gradient', (_, loss) => {
+  for (const smoothing of [0, 0.3]) {
+    const { value, gradient } = run(loss, { smoothing, classWeights: [0, 3, 0] });
+    // Other classes of a smoothed target still weigh something, over 1e30.
+    for (const number of [value, ...gradient]) expect(Math.abs(number)).toBeLessThan(1e-28);
+    const { value: counts } = run(loss, { smoothing, classWeights: [0, 3, 2] });
+    expect(counts).toBeGreaterThan(0.1);
+  }
 });
 
 it('meanSquaredError: Σ(p − t)²/n, gradient 2(p − t)/n, of integers as of numbers', () => {

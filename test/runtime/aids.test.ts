@@ -1,4 +1,4 @@
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -14,7 +14,7 @@ import { drawMix } from '../../runtime/data/mix.ts';
 import { Engine, trainingSession } from '../../runtime/engine.ts';
 import { readLines } from '../../runtime/files.ts';
 import { expectedState, portsOf } from '../../runtime/manifest.ts';
-import { mixFeeds } from '../../runtime/mixed-batches.ts';
+import { checkMix, mixFeeds } from '../../runtime/mixed-batches.ts';
 import { type RunPaths, runPaths } from '../../runtime/runfolder.ts';
 import { engineState, stepScalars } from '../../runtime/step-inputs.ts';
 import { type TrainRequest, train } from '../../runtime/trainer.ts';
@@ -174,6 +174,15 @@ describe('moving averages of the weights', () => {
     expect((result.test as { loss: number }).loss).toBeCloseTo(Number(test), 6);
   });
 
+  it('leave best.safetensors without the state that a training goes on with, so it is refused in place of the last one', async () => {
+    const { paths } = await trained({ ema: decay, epochs: 1 });
+    cpSync(paths.best, paths.last);
+    await expect(trained({ ema: decay, paths, resume: true })).rejects.toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      hint: `start a new run from its weights: --weights ${paths.last}`,
+    });
+  });
+
   it.each([
     ['in a loop', { loop: 4 }],
     ['with checkpoints within an epoch', { checkpointMinutes: 0 }],
@@ -253,6 +262,21 @@ describe('mixed examples', () => {
       code: 'AID_UNFIT',
       message: `CutMix cuts images [N,C,H,W], and the input x is float32 [8,8]`,
     });
+    const port = (name: string, ...shape: number[]) => ({ name, dtype: 'float32', shape, role: 'data' }) as const;
+    const file = (...sizes: number[]) =>
+      ({
+        inputs: [...sizes.map((size, i) => port(`image${i}`, 8, 3, size, size)), { ...port('mix_share'), role: 'mix' }],
+      }) as never;
+    const cutting = { mixup: 0, cutmix: 1 };
+    expect(() => checkMix(file(16, 8), cutting)).toThrow(
+      expect.objectContaining({
+        code: 'AID_UNFIT',
+        message:
+          'CutMix cuts the same share out of each input, the first of which has 16x16 places, and the input image1 is float32 [8,3,8,8]',
+      }),
+    );
+    expect(() => checkMix(file(16, 16), cutting)).not.toThrow();
+    expect(() => checkMix(file(16, 8), mix)).not.toThrow();
     const { manifest, files } = compileTraining(program, { target: portable, batch, optimizer: adam });
     await expect(trained({ mix, manifest, files })).rejects.toMatchObject({ code: 'COMPILE_REQUEST' });
     await expect(trained({ mix, engine: 'ort-training' })).rejects.toMatchObject({

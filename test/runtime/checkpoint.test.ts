@@ -141,6 +141,22 @@ describe('checkpoint', () => {
     expect(error.hint).toBeTruthy();
   });
 
+  it.each([
+    ["the optimizer's state", { moment2: undefined }, "optimizer's state"],
+    ['averages', { ema: undefined, emaStatistics: undefined }, 'averages of the weights'],
+  ])('refuses to go on without %s where they are expected', (_, change, what) => {
+    const all = { ema: ramp(9, 50), emaStatistics: ramp(2, 60) };
+    const expected = { ...tables, slots: ['moment1', 'moment2'], averaged: true };
+    expect(loadCheckpoint(saved('all', all), expected)).toEqual({ ...state, ...all });
+    const path = saved('part', { ...all, ...change });
+    expect(failure(() => loadCheckpoint(path, expected))).toMatchObject({
+      code: 'CHECKPOINT_INVALID',
+      message: `${path} has no ${what}, so a training cannot go on from it as if it had not stopped`,
+      hint: `start a new run from its weights: --weights ${path}`,
+    });
+    expect(loadWeights(path, tables).parameters).toEqual(state.parameters);
+  });
+
   it('refuses the same parameters of another model', () => {
     expect(failure(() => loadCheckpoint(saved('hash'), { ...tables, modelHash: 'decaf' }))).toMatchObject({
       code: 'CHECKPOINT_MODEL',

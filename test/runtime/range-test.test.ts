@@ -15,7 +15,8 @@ const asked = {
 
 describe('a range test', () => {
   it('raises the rate exponentially, on the batches of a training, and smooths the loss', async () => {
-    const points = await rangeTest({ ...asked, steps: 30, rates: [1e-4, 1] });
+    const { points, end } = await rangeTest({ ...asked, steps: 30, rates: [1e-4, 1] });
+    expect(end).toBe('complete');
     expect(points).toHaveLength(30);
     points.forEach(({ rate }, i) => {
       expect(rate / 10 ** (-4 + (4 * i) / 29)).toBeCloseTo(1, 12);
@@ -36,7 +37,8 @@ describe('a range test', () => {
   });
 
   it('ends where the smoothed loss is four times its lowest', async () => {
-    const points = await rangeTest({ ...asked, steps: 60, rates: [1e-2, 1e4] });
+    const { points, end } = await rangeTest({ ...asked, steps: 60, rates: [1e-2, 1e4] });
+    expect(end).toBe('diverged');
     expect(points.length).toBeLessThan(60);
     const lowest = Math.min(...points.map(({ smoothed }) => smoothed));
     expect(points.at(-1)!.smoothed).toBeGreaterThan(4 * lowest);
@@ -77,7 +79,7 @@ describe('suggestRates', () => {
   });
 
   it('suggests nothing where the loss only grows, where it falls no further than it varies, and from too few points', () => {
-    const nothing = { steepest: null, tenthOfLowest: null };
+    const nothing = { lacking: 'fall', steepest: null, tenthOfLowest: null };
     // A fall of 0.01 in all, in losses that vary by 0.2 from batch to batch.
     const slight = curve((log) => 2 - log / 700);
     const noisy = slight.map((point, i) => ({ ...point, loss: point.loss + 0.2 * (-1) ** i }));
@@ -89,6 +91,7 @@ describe('suggestRates', () => {
         100,
       ),
     ).toEqual(nothing);
-    expect(suggestRates(curve((log) => -log).slice(0, 12), 100)).toEqual(nothing);
+    expect(suggestRates(curve((log) => -log).slice(0, 16), 100)).toEqual({ ...nothing, lacking: 'points' });
+    expect(suggestRates(curve((log) => -log).slice(0, 17), 100)).toEqual(nothing);
   });
 });

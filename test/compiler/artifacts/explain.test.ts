@@ -7,6 +7,8 @@ import { random } from '../../../numeric/random.ts';
 
 vi.mock('ddrc', () => import('../../../dsl/index.ts'));
 const { default: ddrnet } = await import('../../../models/ddrnet.ts');
+const { default: alexnet } = await import('../../../models/alexnet.ts');
+const { default: vgg16 } = await import('../../../models/vgg16-eca.ts');
 const { default: resnet } = await import('../../../models/resnet.ts');
 
 const size = 5;
@@ -80,6 +82,10 @@ describe('explain.onnx', () => {
   it.each([
     ['DDRNet', ddrnet.instantiate({ size: 64, channels: 8 }), 64, 16],
     ['DDRNet of bare blocks', ddrnet.instantiate({ size: 64, channels: 8, csab: false, glfeb: false }), 64, 16],
+    // Their adaptive pooling to 6x6 and 7x7 makes more places than there are.
+    ['AlexNet', alexnet.instantiate({ size: 96, width: 8 }), 96, 2],
+    ['AlexNet whose last pooling leaves one place', alexnet.instantiate({ size: 64, width: 8 }), 64, 3],
+    ['VGG16-ECA whose last pooling leaves one place', vgg16.instantiate({ size: 32, width: 4 }), 32, 2],
     ['ResNet-18', resnet.instantiate({ depth: 18, width: 8, size: 64, classes: 4 }), 64, 2],
   ])('of %s is a map in [0,1] that another class or image changes', async (_, program, side, place) => {
     const bytes = compile(program, { artifacts: ['explain'] }).files.get('explain.onnx')!;
@@ -89,6 +95,7 @@ describe('explain.onnx', () => {
     expect(Math.min(...first.data)).toBeGreaterThanOrEqual(0);
     expect(Math.max(...first.data)).toBeLessThanOrEqual(1);
     expect(other.data).not.toEqual(first.data);
+    expect(new Set(first.data).size).toBeGreaterThan(1);
     const both = await attention(bytes, Float32Array.of(...pixels, ...noise(3 * side * side, 'others')), side, [1, 1]);
     both.data.slice(0, place * place).forEach((value, i) => {
       expect(Math.abs(value - first.data[i])).toBeLessThan(1e-4);

@@ -5,6 +5,7 @@ import {
   type AugmentationSettings,
   defaultAugmentation,
   drawAugmentation,
+  isAugmentation,
   parseAugmentation,
 } from '../../../runtime/data/augment.ts';
 import { createWarp, toPlanes } from '../../../runtime/data/warp.ts';
@@ -228,6 +229,22 @@ describe('the augmentation of the paper', () => {
   });
 });
 
+describe('isAugmentation', () => {
+  it.each([
+    [defaultAugmentation, true],
+    [{ ...defaultAugmentation, rotate: 180, zoom: 0, magnify: 10 }, true],
+    [{ ...defaultAugmentation, rotate: 181 }, false],
+    [{ ...defaultAugmentation, magnify: 0.5 }, false],
+    [{ ...defaultAugmentation, share: '1' }, false],
+    [{ ...defaultAugmentation, flipX: 1 }, false],
+    [{ ...defaultAugmentation, zoom: undefined }, false],
+    [null, false],
+    ['none', false],
+  ])('of %j is %s', (value, fits) => {
+    expect(isAugmentation(value)).toBe(fits);
+  });
+});
+
 describe('parseAugmentation', () => {
   it('replaces defaults', () => {
     expect(parseAugmentation('')).toEqual(defaultAugmentation);
@@ -259,6 +276,8 @@ describe('parseAugmentation', () => {
     'magnify=11',
     'share=1.1',
     'share=-0.1',
+    'rotate=1,rotate=2',
+    'flip=x,flip=y',
   ])('refuses %j', async (text) => {
     expect(await errorOf(() => parseAugmentation(text))).toMatchObject({
       code: 'AUGMENT_OPTION',
