@@ -72,6 +72,7 @@ describe('npm pack', () => {
     /^models\/protocols\/[\w-]+\.json$/,
     /^docs\/[\w.-]+\.(md|json)$/,
     /^docs\/(web\/)?\w+\.webp$/,
+    /^docs\/results\/[\w-]+\/(README\.md|figures\/\w+\.svg)$/,
     /^examples\/([\w-]+\/)?[\w-]+\.(md|mjs|html|py|cpp|cs|java)$/,
     /^(package\.json|README\.md|ARCHITECTURE\.md|CHANGELOG\.md|LICENSE)$/,
   ];
