@@ -3,21 +3,27 @@
  */
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Browser, BrowserContext, Page } from 'playwright-core';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
-import { checkout, temporaryFolder } from '../cli/ddrc.ts';
-import {
-  axeSource,
-  noBrowser,
-  type ServedSite,
-  serveFolder,
-  startBrowser,
-  type Watched,
-  watch,
-  watchMainThread,
-} from './browser.ts';
+import { expect, it, onTestFinished } from 'vitest';
+import { checkout } from '../cli/ddrc.ts';
+import { serveFolder, startBrowser } from './browser.ts';
 import { base64 } from './library-page.ts';
-import { colours, makeSmallSite, run, type SmallSite } from './run.ts';
+import { colours, run } from './run.ts';
+import {
+  browser,
+  cells,
+  choose,
+  context,
+  downloaded,
+  eventually,
+  folder,
+  lookAt,
+  made,
+  open,
+  page,
+  rows,
+  served,
+  watched,
+} from './site-page.ts';
 
 /** A line of `ddrc predict --json`. */
 interface Predicted {
@@ -25,65 +31,7 @@ interface Predicted {
   readonly probabilities: Readonly<Record<string, number>>;
 }
 
-const folder = temporaryFolder();
 const cellsFolder = join(checkout, '../shared/data/blood-cells');
-let made: SmallSite;
-let served: ServedSite;
-let browser: Browser;
-let context: BrowserContext;
-let page: Page;
-let watched: Watched;
-
-beforeAll(async () => {
-  if (noBrowser) return;
-  made = await makeSmallSite(folder);
-  served = await serveFolder(made.site);
-  browser = await startBrowser();
-}, 120_000);
-
-afterAll(async () => {
-  await browser?.close();
-  await served?.close();
-});
-
-beforeEach(async (test) => {
-  if (noBrowser) return test.skip(noBrowser);
-  await context?.close();
-  context = await browser.newContext({ acceptDownloads: true });
-  page = await context.newPage();
-  watched = await watch(page);
-});
-
-async function open(url = served.url): Promise<void> {
-  await page.goto(url);
-  await eventually(() => page.textContent('#status')).toMatch(/^(ready|the model could not be loaded)$/);
-}
-
-/** Polls, for as long as a machine with other things to do may need. */
-const eventually = <T>(value: () => T, options: { readonly timeout?: number; readonly interval?: number } = {}) =>
-  expect.poll(value, { timeout: 30_000, ...options });
-
-const rows = () => page.locator('#rows > tr:not(:has(td[colspan="6"]))');
-
-async function choose(files: readonly string[]): Promise<void> {
-  const before = await rows().count();
-  await page.setInputFiles('#files', [...files]);
-  await eventually(() => rows().count(), { timeout: 60_000 }).toBe(before + files.length);
-}
-
-async function downloaded(button: string): Promise<Buffer> {
-  const [download] = await Promise.all([page.waitForEvent('download'), page.click(button)]);
-  return readFileSync(await download.path());
-}
-
-/** Lines of a CSV file without quotes. */
-const cells = (csv: Buffer) =>
-  csv
-    .toString()
-    .replace(/^\uFEFF/, '')
-    .trim()
-    .split('\r\n')
-    .map((line) => line.split(','));
 
 it('classifies as ddrc predict does, and saves the table as CSV', async () => {
   await open();
@@ -393,7 +341,7 @@ it('says so where the site belongs to another kind of model', async () => {
     [{ name: 'my-app', version: 1 }, 'manifest.json is not a manifest of ddrc'],
   ] as const) {
     const own = await browser.newContext({ serviceWorkers: 'block' });
-    page = await own.newPage();
+    await lookAt(await own.newPage());
     await page.route('**/manifest.json', (route) => route.fulfill({ json: foreign }));
     await open();
     expect(await page.textContent('#problem')).toContain(said);
@@ -432,8 +380,7 @@ it('takes pictures with the camera, one stream at a time', async () => {
   // A browser of its own: with these, Chromium opens no file chooser.
   const own = await startBrowser(['--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream']);
   onTestFinished(() => own.close());
-  page = await own.newPage();
-  watched = await watch(page);
+  await lookAt(await own.newPage());
   await open();
   await page.evaluate(() => {
     const tracks: MediaStreamTrack[] = [];
@@ -485,93 +432,4 @@ it('drops what still waits when all is cleared, and asks before it forgets class
     await page.click('#clear');
     expect(await rows().count()).toBe(left);
   }
-});
-
-// Other work on the machine adds to every task and takes nothing away, so the best of a few tries is nearest to the page's own.
-it('neither a long list nor learning holds the page up', { retry: 2, timeout: 120_000 }, async () => {
-  const longest = await watchMainThread(browser, page);
-  await open();
-  await choose(colours.flatMap((name) => made.pictures[name].slice(0, 20)));
-  await page.evaluate(async () => {
-    for (let y = 0; y < document.body.scrollHeight; y += 400) {
-      scrollTo(0, y);
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  });
-  await page.click('#columns button:text("Probability")');
-  // Each thumbnail is drawn by now.
-  const blank = () =>
-    page
-      .locator('.thumbnail')
-      .evaluateAll(
-        (all) =>
-          all.filter((canvas) => (canvas as HTMLCanvasElement).getContext('2d')!.getImageData(48, 48, 1, 1).data[3] === 0).length,
-      );
-  await eventually(blank).toBe(0);
-  for (let i = 0; i < 4; i++)
-    await rows()
-      .nth(i)
-      .locator('select')
-      .selectOption(colours[i % 3]);
-  await page.selectOption('#part', 'all');
-  await page.click('#start');
-  await eventually(() => page.textContent('#learned'), { timeout: 60_000 }).toMatch(/^learned after \d+ steps/);
-  // Decoding, graphs and training run in a worker.
-  expect(await longest()).toBeLessThanOrEqual(50);
-});
-
-describe('everybody can use it', () => {
-  it.each([
-    ['light', 'light', 1100],
-    ['dark', 'dark', 1100],
-    ['a phone', 'light', 390],
-  ] as const)('%s: axe finds nothing', async (_, colorScheme, width) => {
-    await page.emulateMedia({ colorScheme });
-    await page.setViewportSize({ width, height: 900 });
-    await open();
-    await choose([made.pictures.red[0], made.pictures.blue[0]]);
-    await rows()
-      .first()
-      .getByRole('button', { name: /^details/ })
-      .click();
-    await eventually(() => page.textContent('.picture figcaption')).toMatch(/^Where/);
-    await page.evaluate(axeSource());
-    const { violations } = await page.evaluate(async () => {
-      const { axe } = globalThis as unknown as {
-        axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-      };
-      return axe.run();
-    });
-    expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
-    // Nothing sticks out sideways.
-    expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
-    // On a phone too, what can be sorted can be seen.
-    expect(await page.isVisible('#columns button:text("Probability")')).toBe(true);
-    expect((await page.locator('#columns button').first().boundingBox())!.height).toBeGreaterThan(20);
-  });
-
-  it('by the keyboard alone', async () => {
-    // Before the key is pressed, as the driver takes a while to listen.
-    const choosing = page.waitForEvent('filechooser');
-    await open();
-    await page.keyboard.press('Tab');
-    expect(await page.evaluate(() => document.activeElement?.id)).toBe('choose-files');
-    await page.keyboard.press('Enter');
-    await (await choosing).setFiles(made.pictures.red[0]);
-    await eventually(() => rows().count()).toBe(1);
-    await rows()
-      .first()
-      .getByRole('button', { name: /^details/ })
-      .focus();
-    await page.keyboard.press('Enter');
-    await eventually(() => page.locator('.bars meter').count()).toBe(3);
-    // The right class is chosen where the details stay open, and the next key still goes to the choice.
-    const best = await page.textContent('#rows > tr td:nth-child(3)');
-    await rows().first().locator('select').focus();
-    await page.keyboard.press('ArrowDown');
-    await page.keyboard.press('ArrowDown');
-    expect(await page.evaluate(() => (document.activeElement as HTMLSelectElement).value)).toBe(colours[1]);
-    expect(await page.textContent('#rows > tr td:nth-child(3)')).toBe(best === colours[1] ? best : `${best} (wrong)`);
-    expect(await page.locator('.bars meter').count()).toBe(3);
-  });
 });
