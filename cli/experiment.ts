@@ -33,6 +33,7 @@ import { carryOutTimings } from './experiment/timing.ts';
 import { usageError } from './failure.ts';
 import { decimal, list, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
+import { missingFolders, removeFolders } from './missing-folders.ts';
 import { duration } from './quantity.ts';
 import { shown } from './shown-path.ts';
 import { textTable } from './text-table.ts';
@@ -103,6 +104,7 @@ async function experiment(protocol: string | undefined, flags: ExperimentFlags):
     control.abort();
   });
   const planOnly = flags.plan ?? false;
+  const made = planOnly ? [] : missingFolders(folder);
   if (!planOnly) makeFolder(folder);
   const unlock = planOnly ? () => {} : lockFolder(folder);
   try {
@@ -112,6 +114,7 @@ async function experiment(protocol: string | undefined, flags: ExperimentFlags):
     if (exitCode !== 0) process.exitCode = exitCode;
   } finally {
     unlock();
+    removeFolders(made);
     giveBack();
   }
 }

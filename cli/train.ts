@@ -1,5 +1,5 @@
-import { existsSync, rmdirSync, rmSync } from 'node:fs';
-import { basename, dirname, resolve } from 'node:path';
+import { existsSync, rmSync } from 'node:fs';
+import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { isDdrcError } from '../diagnostics/error.ts';
 import { parseProgress } from '../runtime/checkpoint.ts';
@@ -17,6 +17,7 @@ import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, list, oneOf, share, wholeNumber, written } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
+import { missingFolders, removeFolders } from './missing-folders.ts';
 import { grouped } from './quantity.ts';
 import { type RunRecord, readRun } from './report/run-record.ts';
 import { earlyEnd } from './report/summary.ts';
@@ -292,21 +293,4 @@ function nextSteps(model: string, folder: string, { classes }: TrainSettings): s
   const [{ size }] = preprocessing;
   const pageable = preprocessing.length === 1 && size[0] === 3 && size[1] === size[2];
   return [`npx ddrc predict ${folder} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${folder}`] : [])];
-}
-
-/** The folders of a path that do not exist yet, the deepest first. */
-function missingFolders(folder: string): string[] {
-  const missing: string[] = [];
-  for (let place = folder; !existsSync(place) && dirname(place) !== place; place = dirname(place)) missing.push(place);
-  return missing;
-}
-
-/** Removes folders, the deepest first, as far as nothing else is in them; the deepest with the lock that a full disk may have left. */
-function removeFolders(folders: readonly string[]): void {
-  try {
-    if (folders.length > 0) rmSync(resolve(folders[0], 'train.lock'), { force: true });
-    for (const folder of folders) rmdirSync(folder);
-  } catch {
-    // Something else is in it, or it was never made.
-  }
 }

@@ -101,7 +101,7 @@ export class WholeProgress {
   /** From how long it took so far, once that says something. */
   private left(): string {
     const share = this.share();
-    if (share < 0.005) return `about ${duration(this.all() / this.jobs)} in all`;
+    if (share < 0.05) return `about ${duration(this.all() / this.jobs)} in all`;
     const elapsed = performance.now() - this.started;
     return `about ${duration((elapsed * (1 - share)) / share)} left`;
   }

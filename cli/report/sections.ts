@@ -152,7 +152,7 @@ export function wrongSection({ count, shown, notes }: WrongImages): Section {
       attention && html`<img src="${attention}" alt="The same image; bright is what spoke for ${predicted}">`,
     ];
     const sure = probability === null ? '' : ` (${probability.toFixed(3)})`;
-    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path}</span></figcaption></figure>\n`;
+    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path.replace(/^(\.\.\/)+/, '')}</span></figcaption></figure>\n`;
   });
   const counted =
     count === null

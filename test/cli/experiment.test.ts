@@ -248,7 +248,7 @@ describe('what cannot be carried out', () => {
     untested: ['untested.json', '--data', 'pictures', '--run', 'new', '--plan'],
     option: ['tiny.json', '--data', 'pictures', '--models', 'ddrnet:channels', '--run', 'new', '--plan'],
     timed: ['timing', '--run', 'new', '--epochs', '3'],
-    groups: ['folds.json', '--data', 'pictures', '--run', 'new', '--plan'],
+    groups: ['folds.json', '--data', 'pictures', '--run', 'deep/new'],
     failing: ['tiny.json', '--data', 'pictures', '--run', 'failing', '--seeds', '1', '--lr', '1e30', '--epochs', '3', ...means],
   };
 
@@ -291,6 +291,7 @@ describe('what cannot be carried out', () => {
   it('leaves no folder behind', () => {
     expect(readdirSync(folder)).not.toContain('new');
     expect(readdirSync(folder)).not.toContain('nowhere');
+    expect(readdirSync(folder)).not.toContain('deep');
   });
 
   it('says what a training said that failed, and keeps what it left', () => {
