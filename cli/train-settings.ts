@@ -146,7 +146,7 @@ const laterSettings: Pick<
 };
 
 /** The same of augmentation: it varied all images, and magnified none. */
-const laterAugmentation: Partial<AugmentationSettings> = { magnify: 1, share: 1 };
+const laterAugmentation: Partial<AugmentationSettings> = { magnify: 1, share: 1, saturation: 0, hue: 0 };
 
 type Check = (value: unknown) => boolean;
 const isObject: Check = (value) => typeof value === 'object' && value !== null && !Array.isArray(value);

@@ -61,7 +61,7 @@ export function add(program: Command): void {
     .option('--seed <n>', 'seed of weights, order, augmentation and dropout (default: 0)', wholeNumber(0))
     .option(
       '--augment <text>',
-      'none, or settings as in rotate=15,flip=x,magnify=2,share=0.5 (default: all but magnify, for images)',
+      'none, or settings as in rotate=15,flip=x,magnify=2,share=0.5 (default: flips, rotate, zoom, shift, contrast and brightness, for images)',
     )
     .option('--mixup <alpha>', 'mix each image and its loss with those of another, in shares of Beta(ALPHA, ALPHA)', decimal(0))
     .option(

@@ -17,16 +17,20 @@ export interface AugmentationSettings {
   readonly contrast: number;
   /** Largest change of brightness, either way, where 1 is from black to white (0 to 1). */
   readonly brightness: number;
+  /** Largest change of saturation, either way: the factor is 1 ± saturation (0 to 1). */
+  readonly saturation: number;
+  /** Largest turn of the hue, either way, in degrees (0 to 180). */
+  readonly hue: number;
   /** Largest magnification about the middle: the picture is enlarged by a factor uniform from 1 to this (1 to 10; 1: not at all). */
   readonly magnify: number;
   /**
-   * The share of the images that each change is applied to, drawn for each change by itself: rotation, zoom with magnification, shift, contrast, brightness
-   * (0 to 1). Flips are for half of the images whatever it is.
+   * The share of the images that each change is applied to, drawn for each change by itself: rotation, zoom with magnification, shift, contrast, brightness,
+   * saturation, hue (0 to 1). Flips are for half of the images whatever it is.
    */
   readonly share: number;
 }
 
-/** Rotation ±10°, zoom e^±0.2, shift ±5 %, both flips, contrast ±20 %, brightness ±0.1, for all images. */
+/** Rotation ±10°, zoom e^±0.2, shift ±5 %, both flips, contrast ±20 %, brightness ±0.1, for all images; colours stay. */
 export const defaultAugmentation: AugmentationSettings = {
   rotate: 10,
   zoom: 0.2,
@@ -35,6 +39,8 @@ export const defaultAugmentation: AugmentationSettings = {
   flipY: true,
   contrast: 0.2,
   brightness: 0.1,
+  saturation: 0,
+  hue: 0,
   magnify: 1,
   share: 1,
 };
@@ -45,6 +51,8 @@ const limits = {
   shift: [0, 1],
   contrast: [0, 1],
   brightness: [0, 1],
+  saturation: [0, 1],
+  hue: [0, 180],
   magnify: [1, 10],
   share: [0, 1],
 } as const;
@@ -110,7 +118,7 @@ function optionError(problem: string): DdrcError {
 
 /**
  * The change of one image. An output position (x, y), from the middle of the image in half widths and heights, shows the input at
- * (xx·x + xy·y + x0, yx·x + yy·y + y0); then each value v becomes (v - mean)·contrast + mean + brightness, clipped to [0,1].
+ * (xx·x + xy·y + x0, yx·x + yy·y + y0); then saturation and hue change the colours ({@link colourMatrix}), and each value v becomes (v - mean)·contrast + mean + brightness, clipped to [0,1].
  */
 export interface Augmentation {
   xx: number;
@@ -121,12 +129,16 @@ export interface Augmentation {
   y0: number;
   contrast: number;
   brightness: number;
+  /** Factor; 1 leaves colours, 0 makes them grey. */
+  saturation: number;
+  /** Angle in radians. */
+  hue: number;
 }
 
 /**
  * Draws the change of an image: angle, zoom, flips, shift, contrast, brightness and magnification uniform in their ranges, from a generator of its own for
- * each (seed, epoch, index), and then which of them this image gets. Fourteen numbers are drawn whatever the settings are, so changing one setting leaves the
- * others' draws alone.
+ * each (seed, epoch, index), and then which of them this image gets; saturation and hue in the same way after them. Eighteen numbers are drawn whatever the
+ * settings are, so changing one setting leaves the others' draws alone.
  *
  * The map is the one of the reference training: flips negate the diagonal of rotation·zoom only, so that a mirrored image turns the other way in one of its axes.
  */
@@ -141,6 +153,8 @@ export function drawAugmentation(
   const [turn, scale, flipX, flipY, shiftX, shiftY, contrast, brightness] = Array.from({ length: 8 }, uniform);
   const factor = 1 + next() * (settings.magnify - 1);
   const [turned, scaled, shifted, contrasted, brightened] = Array.from({ length: 5 }, () => next() < settings.share);
+  const [saturation, hue] = [uniform(), uniform()];
+  const [saturated, hued] = [next() < settings.share, next() < settings.share];
   const angle = turned ? (turn * settings.rotate * Math.PI) / 180 : 0;
   const zoom = scaled ? Math.exp(scale * settings.zoom) / factor : 1;
   const mirrorX = flipX < 0 && settings.flipX ? -1 : 1;
@@ -158,5 +172,23 @@ export function drawAugmentation(
     y0: shiftY * shift,
     contrast: contrasted ? 1 + contrast * settings.contrast : 1,
     brightness: brightened ? brightness * settings.brightness : 0,
+    saturation: saturated ? 1 + saturation * settings.saturation : 1,
+    hue: hued ? (hue * settings.hue * Math.PI) / 180 : 0,
   };
+}
+
+/**
+ * The matrix [3,3], row by row, that changes red, green and blue by a factor of saturation and, after it, a turn of the hue by an angle in radians: `saturate`
+ * and `hueRotate` of feColorMatrix (W3C, Filter Effects). Both leave greys as they are, and the luminance
+ * 0.213·R + 0.715·G + 0.072·B to the three digits that the standard gives.
+ */
+export function colourMatrix(saturation: number, hue: number): number[] {
+  const luminance = [0.213, 0.715, 0.072];
+  // What the standard has beside the sine.
+  const quarter = [-0.213, -0.715, 0.928, 0.143, 0.14, -0.283, -0.787, 0.715, 0.072];
+  const [cos, sin] = [Math.cos(hue), Math.sin(hue)];
+  return quarter.map((turned, i) => {
+    const chroma = (i % 4 === 0 ? 1 : 0) - luminance[i % 3];
+    return luminance[i % 3] + saturation * (cos * chroma + sin * turned);
+  });
 }

@@ -1,4 +1,4 @@
-import type { Augmentation } from './augment.ts';
+import { type Augmentation, colourMatrix } from './augment.ts';
 
 /** Turns pixels [S,S,3] in 0 to 255 into values [3,S,S] in [0,1], written to `out` from `offset`. */
 export type Warp = (pixels: Uint8Array, change: Augmentation, out: Float32Array, offset: number) => void;
@@ -21,8 +21,8 @@ export function toPlanes(pixels: Uint8Array, size: number, out: Float32Array, of
 
 /**
  * A function that applies an {@link Augmentation} to images [S,S,3] of one size: samples bilinearly at the mapped positions with black outside (PyTorch's
- * `affine_grid` and `grid_sample`, both with align_corners = False), then contrast about the mean of all sampled values, brightness, clipping to [0,1].
- * The change (1, 0, 0; 0, 1, 0; 1, 0) gives pixel / 255 exactly. One image at a time: the function keeps its working memory.
+ * `affine_grid` and `grid_sample`, both with align_corners = False), then colours by {@link colourMatrix}, contrast about the mean of all values, brightness, clipping to [0,1].
+ * The change that leaves all as it is gives pixel / 255 exactly. One image at a time: the function keeps its working memory.
  */
 export function createWarp(size: number): Warp {
   // A black border of one pixel: a position inside it has all four neighbours.
@@ -75,6 +75,8 @@ export function createWarp(size: number): Warp {
         out[to + third] = blue;
       }
     }
+    if (change.saturation !== 1 || change.hue !== 0)
+      sum = recolour(out, offset, plane, colourMatrix(change.saturation, change.hue));
     const mean = sum / (3 * plane * 255);
     const scale = contrast / 255;
     const shift = mean - mean * contrast + brightness;
@@ -89,9 +91,24 @@ export function createWarp(size: number): Warp {
 }
 
 function isIdentity(change: Augmentation): boolean {
-  const { xx, xy, x0, yx, yy, y0, contrast, brightness } = change;
+  const { xx, xy, x0, yx, yy, y0, contrast, brightness, saturation, hue } = change;
   // Sine of a zero angle is 0 or -0, so compare by value.
-  return xx === 1 && xy === 0 && x0 === 0 && yx === 0 && yy === 1 && y0 === 0 && contrast === 1 && brightness === 0;
+  const stays = xx === 1 && xy === 0 && x0 === 0 && yx === 0 && yy === 1 && y0 === 0;
+  return stays && contrast === 1 && brightness === 0 && saturation === 1 && hue === 0;
+}
+
+/** Multiplies each colour of planes [3,S,S], in place, by a matrix [3,3]. Returns the sum of all new values. */
+function recolour(planes: Float32Array, offset: number, plane: number, matrix: readonly number[]): number {
+  const [rr, rg, rb, gr, gg, gb, br, bg, bb] = matrix;
+  let sum = 0;
+  for (let r = offset, g = r + plane, b = g + plane; r < offset + plane; r++, g++, b++) {
+    const [red, green, blue] = [planes[r], planes[g], planes[b]];
+    planes[r] = rr * red + rg * green + rb * blue;
+    planes[g] = gr * red + gg * green + gb * blue;
+    planes[b] = br * red + bg * green + bb * blue;
+    sum += planes[r] + planes[g] + planes[b];
+  }
+  return sum;
 }
 
 /** The first column ≥ 0 at which start + step · column is within [0, limit). */

@@ -75,8 +75,8 @@ beforeAll(async () => {
   const { code } = await interrupted([...start, ...aids, '--run', 'stopped'], [[/^epoch 2\/6 /m, 'SIGINT']], folder);
   expect(code).toBe(130);
   const { classWeights, ema, mix, patience, augmentation, ...rest } = configOf('plain');
-  const { magnify, share, ...varied } = augmentation;
-  expect([classWeights, ema, mix, patience, magnify, share]).toEqual([null, null, null, null, 1, 1]);
+  const { magnify, share, saturation, hue, ...varied } = augmentation;
+  expect([classWeights, ema, mix, patience, magnify, share, saturation, hue]).toEqual([null, null, null, null, 1, 1, 0, 0]);
   mkdirSync(at('older'));
   writeFileSync(at('older', 'config.json'), JSON.stringify({ ...rest, augmentation: varied }));
   const resume = (run: string) => ['train', '--resume', run, '--cache', 'none'];

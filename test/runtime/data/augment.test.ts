@@ -19,10 +19,12 @@ const nothing: AugmentationSettings = {
   flipY: false,
   contrast: 0,
   brightness: 0,
+  saturation: 0,
+  hue: 0,
   magnify: 1,
   share: 1,
 };
-const identity: Augmentation = { xx: 1, xy: 0, x0: 0, yx: 0, yy: 1, y0: 0, contrast: 1, brightness: 0 };
+const identity: Augmentation = { xx: 1, xy: 0, x0: 0, yx: 0, yy: 1, y0: 0, contrast: 1, brightness: 0, saturation: 1, hue: 0 };
 
 function noise(size: number): Uint8Array {
   const next = random(size, 'noise');
@@ -56,8 +58,32 @@ function reference(pixels: Uint8Array, size: number, change: Augmentation): Floa
       }
     }
   }
+  recolour(sampled, change);
   const mean = sampled.reduce((a, b) => a + b, 0) / sampled.length;
   return sampled.map((value) => Math.min(1, Math.max(0, (value - mean) * change.contrast + mean + change.brightness)));
+}
+
+/** saturate, then hueRotate, of feColorMatrix (W3C, Filter Effects), one after the other, on planes of red, green and blue. */
+function recolour(planes: Float64Array, { saturation: s, hue }: Augmentation): void {
+  const [c, n] = [Math.cos(hue), Math.sin(hue)];
+  const saturate = [
+    [0.213 + 0.787 * s, 0.715 - 0.715 * s, 0.072 - 0.072 * s],
+    [0.213 - 0.213 * s, 0.715 + 0.285 * s, 0.072 - 0.072 * s],
+    [0.213 - 0.213 * s, 0.715 - 0.715 * s, 0.072 + 0.928 * s],
+  ];
+  const hueRotate = [
+    [0.213 + c * 0.787 - n * 0.213, 0.715 - c * 0.715 - n * 0.715, 0.072 - c * 0.072 + n * 0.928],
+    [0.213 - c * 0.213 + n * 0.143, 0.715 + c * 0.285 + n * 0.14, 0.072 - c * 0.072 - n * 0.283],
+    [0.213 - c * 0.213 - n * 0.787, 0.715 - c * 0.715 + n * 0.715, 0.072 + c * 0.928 + n * 0.072],
+  ];
+  const plane = planes.length / 3;
+  for (let i = 0; i < plane; i++) {
+    for (const matrix of [saturate, hueRotate]) {
+      const colour = [planes[i], planes[i + plane], planes[i + 2 * plane]];
+      for (const [row, weights] of matrix.entries())
+        planes[i + row * plane] = weights.reduce((sum, weight, column) => sum + weight * colour[column], 0);
+    }
+  }
 }
 
 function largestError(size: number, change: Augmentation): number {
@@ -73,7 +99,18 @@ describe('the warp', () => {
   const tolerance = 3e-7;
 
   it.each([1, 2, 7, 96])('equals the definition in double precision at %i px, over many draws', (size) => {
-    const settings = { ...nothing, rotate: 180, zoom: 1, shift: 0.6, flipX: true, flipY: true, contrast: 1, brightness: 0.5 };
+    const settings = {
+      ...nothing,
+      rotate: 180,
+      zoom: 1,
+      shift: 0.6,
+      flipX: true,
+      flipY: true,
+      contrast: 1,
+      brightness: 0.5,
+      saturation: 1,
+      hue: 180,
+    };
     for (let index = 0; index < (size > 50 ? 6 : 60); index++) {
       expect(largestError(size, drawAugmentation(defaultAugmentation, 1, 2, index))).toBeLessThan(tolerance);
       expect(largestError(size, drawAugmentation(settings, 1, 2, index))).toBeLessThan(tolerance);
@@ -88,6 +125,8 @@ describe('the warp', () => {
     ['a map to one point', { xx: 0, yy: 0 }],
     ['no contrast', { contrast: 0 }],
     ['clipping at both ends', { contrast: 4 }],
+    ['grey', { saturation: 0 }],
+    ['a third of a turn of the hue', { hue: (2 * Math.PI) / 3, contrast: 0.5 }],
   ])('equals it for %s', (_, change) => {
     expect(largestError(16, { ...identity, ...change })).toBeLessThan(tolerance);
   });
@@ -164,10 +203,20 @@ describe('drawAugmentation', () => {
     expectUniform(({ y0 }) => y0, -0.1, 0.1);
     expectUniform(({ contrast }) => contrast, 0.8, 1.2);
     expectUniform(({ brightness }) => brightness, -0.1, 0.1);
+    expect(draws.every(({ saturation, hue }) => saturation === 1 && hue === 0)).toBe(true);
     for (const mirrored of [({ xx }: Augmentation) => xx < 0, ({ yy }: Augmentation) => yy < 0]) {
       expect(Math.abs(draws.filter(mirrored).length - 2000)).toBeLessThan(160); // five standard deviations
     }
     expect(draws.every(({ xy, yx }) => xy === -yx)).toBe(true);
+
+    const coloured = { ...defaultAugmentation, saturation: 0.3, hue: 18 };
+    draws.forEach((draw, index) => {
+      const { saturation, hue, ...others } = drawAugmentation(coloured, 0, 0, index);
+      expect({ ...draw, ...others }).toEqual(draw);
+      Object.assign(draw, { saturation, hue });
+    });
+    expectUniform(({ saturation }) => saturation, 0.7, 1.3);
+    expectUniform(({ hue }) => hue, -Math.PI / 10, Math.PI / 10);
   });
 });
 
@@ -225,6 +274,8 @@ describe('the augmentation of the paper', () => {
       y0: 0.08219557749107481,
       contrast: 1.095475882012397,
       brightness: -0.02385882828384638,
+      saturation: 1,
+      hue: 0,
     });
   });
 });
@@ -235,6 +286,7 @@ describe('isAugmentation', () => {
     [{ ...defaultAugmentation, rotate: 180, zoom: 0, magnify: 10 }, true],
     [{ ...defaultAugmentation, rotate: 181 }, false],
     [{ ...defaultAugmentation, magnify: 0.5 }, false],
+    [{ ...defaultAugmentation, hue: 181 }, false],
     [{ ...defaultAugmentation, share: '1' }, false],
     [{ ...defaultAugmentation, flipX: 1 }, false],
     [{ ...defaultAugmentation, zoom: undefined }, false],
@@ -274,6 +326,7 @@ describe('parseAugmentation', () => {
     'zoom=1,,',
     'magnify=0.9',
     'magnify=11',
+    'saturation=1.1',
     'share=1.1',
     'share=-0.1',
     'rotate=1,rotate=2',
