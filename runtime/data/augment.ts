@@ -118,7 +118,8 @@ function optionError(problem: string): DdrcError {
 
 /**
  * The change of one image. An output position (x, y), from the middle of the image in half widths and heights, shows the input at
- * (xx·x + xy·y + x0, yx·x + yy·y + y0); then saturation and hue change the colours ({@link colourMatrix}), and each value v becomes (v - mean)·contrast + mean + brightness, clipped to [0,1].
+ * (xx·x + xy·y + x0, yx·x + yy·y + y0); then saturation and hue change the colours ({@link colourMatrix}), and each value v becomes
+ * (v - mean)·contrast + mean + brightness, clipped to [0,1].
  */
 export interface Augmentation {
   xx: number;
@@ -140,7 +141,7 @@ export interface Augmentation {
  * each (seed, epoch, index), and then which of them this image gets; saturation and hue in the same way after them. Eighteen numbers are drawn whatever the
  * settings are, so changing one setting leaves the others' draws alone.
  *
- * The map is the one of the reference training: flips negate the diagonal of rotation·zoom only, so that a mirrored image turns the other way in one of its axes.
+ * The map mirrors first and turns then, so it keeps the picture's angles and proportions whatever is drawn.
  */
 export function drawAugmentation(
   settings: AugmentationSettings,
@@ -165,9 +166,9 @@ export function drawAugmentation(
   const shift = shifted ? settings.shift * 2 : 0;
   return {
     xx: cos * mirrorX,
-    xy: -sin,
+    xy: -sin * mirrorY,
     x0: shiftX * shift,
-    yx: sin,
+    yx: sin * mirrorX,
     yy: cos * mirrorY,
     y0: shiftY * shift,
     contrast: contrasted ? 1 + contrast * settings.contrast : 1,
