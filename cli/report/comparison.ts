@@ -113,6 +113,10 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
     state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
   );
   if (open.length > 0) notes.push(`Not complete: ${open.join(', ')}.`);
+  const early = records.flatMap(({ stoppedEarly, epochs, settings }, i) =>
+    stoppedEarly ? [`${names[i]} after ${epochs.length} of ${settings.epochs} epochs`] : [],
+  );
+  if (early.length > 0) notes.push(`Ended early, by --patience: ${early.join(', ')}.`);
   const mixed = names.filter((_, i) => records[i].settings.mix && records[i].best?.train.accuracy !== undefined);
   if (mixed.length > 0) notes.push(`${mixedAccuracy} (${mixed.join(', ')}).`);
   return notes;

@@ -282,6 +282,7 @@ describe('ddrc report', () => {
     const { runs, notes } = JSON.parse(outcomes.ended.stdout);
     expect(runs.map(({ state }: { state: string }) => state)).toEqual(['complete', 'complete']);
     expect(notes.join()).not.toContain('Not complete');
+    expect(notes).toContain('Ended early, by --patience: early after 2 of 20 epochs.');
   });
 
   it('takes measures that only some runs have', () => {
