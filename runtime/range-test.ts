@@ -113,7 +113,7 @@ export async function rangeTest(request: RangeTestRequest): Promise<RangeTest> {
 export interface RangeSuggestion {
   /** Why both rates are null: too few points, or a loss that fell no further than its noise; null where they are not. */
   readonly lacking: 'points' | 'fall' | null;
-  /** The rate at which the smoothed loss falls fastest, by the logarithm of the rate. */
+  /** The rate at which the smoothed loss falls fastest, by the logarithm of the rate, on the way to its lowest. */
   readonly steepest: number | null;
   /** A tenth of the rate of the lowest smoothed loss. */
   readonly tenthOfLowest: number | null;
@@ -127,10 +127,11 @@ export function suggestRates(points: readonly RangePoint[], steps: number): Rang
   const kept = points.slice(Math.floor(steps / 10), -5);
   const without = (lacking: 'points' | 'fall') => ({ lacking, steepest: null, tenthOfLowest: null });
   if (kept.length < 2) return without('points');
-  const slopes = kept.slice(1).map((point, i) => (point.smoothed - kept[i].smoothed) / Math.log(point.rate / kept[i].rate));
-  const steepest = slopes.indexOf(Math.min(...slopes));
-  if (!(slopes[steepest] < 0)) return without('fall');
   const lowest = kept.reduce((a, b) => (b.smoothed < a.smoothed ? b : a));
+  if (lowest === kept[0]) return without('fall');
+  const falling = kept.slice(1, kept.indexOf(lowest) + 1);
+  const slopes = falling.map((point, i) => (point.smoothed - kept[i].smoothed) / Math.log(point.rate / kept[i].rate));
+  const steepest = slopes.indexOf(Math.min(...slopes));
   const before = points.slice(0, points.indexOf(lowest) + 1);
   const standardError = deviation(before.map(({ loss }) => loss)) / Math.sqrt(points.indexOf(kept[0]) + 1);
   if (kept[0].smoothed - lowest.smoothed < 5 * standardError) return without('fall');

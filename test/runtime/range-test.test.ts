@@ -68,6 +68,13 @@ describe('suggestRates', () => {
     expect(Math.abs(Math.log10(tenthOfLowest!) + 2)).toBeLessThan(0.08);
   });
 
+  it('looks for the steepest fall on the way to the lowest loss only', () => {
+    // Breaks out at 1e-1 and comes down again, faster than it ever fell before.
+    const broken = (log: number) => 1 / (1 + Math.exp(4 * (log + 3))) + (log < -1 ? 0 : log < -0.6 ? 3 : 1);
+    const { steepest } = suggestRates(curve(broken), 100);
+    expect(Math.abs(Math.log10(steepest!) + 3)).toBeLessThan(0.08);
+  });
+
   it('leaves the first tenth and the last five points out', () => {
     const jumping = curve((log) => (log < -6.9 ? 9 : log > -0.1 ? 0 : 2 - (log + 7) / 100));
     const { steepest } = suggestRates(
