@@ -31,14 +31,14 @@ export interface ClassMetrics {
   readonly support: number;
 }
 
-/** What `ddrc eval --json` prints. Accuracy and all measures are fractions, not percents; scikit-learn's definitions, with `zero_division=0`. */
+/** What `ddrc eval --json` prints. Accuracy and all measures are fractions, not percents; scikit-learn's definitions and defaults, with `zero_division=0`. */
 export interface Report {
   readonly images: number;
   /** The fraction of images whose class was predicted; 0 where there are none. */
   readonly accuracy: number;
   /** Matthews correlation of all classes together (Gorodkin 2004, R_K); `macro.mcc` is the mean of each class against the rest. */
   readonly mcc: number;
-  /** Plain means over all classes, those without an image included; of `auc` over the classes that have one, null where none has. */
+  /** Plain means over the classes that occur as truth or as prediction; of `auc` over the classes that have one, null where none has. */
   readonly macro: Omit<ClassMetrics, 'support'>;
   /** The class names in the order of the class indices, which the keys of `classes` need not have: JavaScript puts whole numbers first. */
   readonly names: readonly string[];
@@ -115,7 +115,8 @@ export function classMetrics({ counts }: Confusion, index: number): Omit<ClassMe
  */
 export function report(confusion: Confusion, classes: readonly string[], scored: Scored | null = null): Report {
   const rows = classes.map((_, index) => ({ ...classMetrics(confusion, index), auc: scored && rocAuc(scored, index) }));
-  const mean = (key: keyof Omit<ClassMetrics, 'auc'>) => ratio(total(rows.map((row) => row[key])), rows.length);
+  const occurring = rows.filter(({ support }, index) => support + total(confusion.counts.map((row) => row[index])) > 0);
+  const mean = (key: keyof Omit<ClassMetrics, 'auc'>) => ratio(total(occurring.map((row) => row[key])), occurring.length);
   const aucs = rows.map(({ auc }) => auc).filter((auc) => auc !== null);
   return {
     images: total(confusion.counts.map(total)),

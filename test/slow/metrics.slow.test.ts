@@ -41,7 +41,7 @@ def judge(case):
     full = len(set(case['labels'])) == k
     return {
         'accuracy': m.accuracy_score(y, z), 'mcc': m.matthews_corrcoef(y, z), 'classes': rows,
-        'macroF1': m.f1_score(y, z, labels=names, average='macro', zero_division=0),
+        'macroF1': m.f1_score(y, z, average='macro', zero_division=0),
         'macroAuc': m.roc_auc_score(y, p, multi_class='ovr') if full and k > 2 and case['softmax'] else None,
         'confusion': m.confusion_matrix(y, z, labels=names).tolist(),
         'logLoss': m.log_loss(y, p / p.sum(axis=1, keepdims=True), labels=names),
@@ -96,6 +96,11 @@ const cases: readonly Case[] = [
   drawn('one class only', 40, 3, 8, true, [1, 2]),
   drawn('twelve classes', 700, 12, 100, true),
   drawn('a sigmoid', 400, 4, 64, false),
+  {
+    ...drawn('absent', 200, 5, 8, true, [2]),
+    name: 'a class that does not occur',
+    predicted: drawn('absent', 200, 5, 8, true, [2]).labels,
+  },
   { ...drawn('one prediction', 90, 3, 8, true), name: 'one prediction', predicted: new Int32Array(90).fill(1) },
 ];
 const student = [0.9, 0.95, 0.99].flatMap((level) => [1, 2, 3, 4, 5, 9, 29, 100].map((freedom) => [level, freedom] as const));
