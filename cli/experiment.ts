@@ -1,4 +1,4 @@
-import { existsSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
@@ -14,6 +14,7 @@ import { estimate } from './experiment/estimate.ts';
 import { plannedRuns, stateOf } from './experiment/plan.ts';
 import { WholeProgress } from './experiment/progress.ts';
 import {
+  type Protocol,
   protocolNames,
   type TimingProtocol,
   type TrainFlagValues,
@@ -23,18 +24,21 @@ import {
 } from './experiment/protocol.ts';
 import {
   type AskedFor,
+  allDepartures,
+  askedAnew,
+  checkNew,
   type ExperimentSettings,
   readSettings,
   requireExperiment,
   settingsFor,
   writeSettings,
 } from './experiment/settings.ts';
-import { carryOutTimings } from './experiment/timing.ts';
+import { carryOutTimings, readTimings } from './experiment/timing.ts';
 import { usageError } from './failure.ts';
 import { decimal, list, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { missingFolders, removeFolders } from './missing-folders.ts';
-import { duration } from './quantity.ts';
+import { counted, duration } from './quantity.ts';
 import { shown } from './shown-path.ts';
 import { textTable } from './text-table.ts';
 
@@ -96,7 +100,10 @@ async function experiment(protocol: string | undefined, flags: ExperimentFlags):
   const folder = resolve(flags.run ?? join('runs', protocol!.replace(/^.*[\\/]/, '').replace(/\.json$/, '')));
   const { data, seeds, models } = flags;
   const asked: AskedFor = { protocol, data, seeds, models, train: givenTrainFlags(flags) };
-  const settings = settingsFor(asked, protocol === undefined ? requireExperiment(folder) : begunSettings(folder), folder);
+  const before = protocol === undefined ? requireExperiment(folder) : readSettings(folder);
+  const goesOn = before !== null && hasBegun(folder, before.protocol);
+  const wanted = protocol === undefined && !goesOn ? askedAnew(before!, asked) : asked;
+  const settings = settingsFor(wanted, goesOn ? before : null, folder);
   const control = new AbortController();
   let exitCode = 0;
   const giveBack = onInterrupt((code) => {
@@ -104,6 +111,7 @@ async function experiment(protocol: string | undefined, flags: ExperimentFlags):
     control.abort();
   });
   const planOnly = flags.plan ?? false;
+  if (before === null) checkNew(folder, settings.data);
   const made = planOnly ? [] : missingFolders(folder);
   if (!planOnly) makeFolder(folder);
   const unlock = planOnly ? () => {} : lockFolder(folder);
@@ -119,10 +127,11 @@ async function experiment(protocol: string | undefined, flags: ExperimentFlags):
   }
 }
 
-/** The settings of an experiment that has begun a training; before, other ones may still be given. */
-function begunSettings(folder: string): ExperimentSettings | null {
-  const begun = ['runs', 'timing.jsonl'].some((name) => existsSync(join(folder, name)));
-  return begun ? readSettings(folder) : null;
+/** Whether there is a training or a timing, so that no other settings may be given. */
+function hasBegun(folder: string, protocol: Protocol): boolean {
+  if ('time' in protocol) return readTimings(folder).length > 0;
+  const runs = join(folder, 'runs');
+  return existsSync(runs) && readdirSync(runs).some((name) => existsSync(join(runs, name, 'config.json')));
 }
 
 function givenTrainFlags(flags: ExperimentFlags): TrainFlagValues {
@@ -143,7 +152,7 @@ interface Request<P> {
 async function timings({ folder, protocol, settings, flags, planOnly, signal }: Request<TimingProtocol>): Promise<void> {
   const { size, batch, steps, rounds } = protocol.time;
   const names = protocol.variants.map(({ name }) => name).join(', ');
-  say(`${protocol.title}\n${names}: ${rounds} rounds of ${steps} steps, ${batch} images of ${size} px`);
+  say(`${protocol.title}\n${names}: ${counted(rounds, 'round')} of ${counted(steps, 'step')}, ${counted(batch, 'image')} of ${size} px`);
   if (planOnly) return;
   writeSettings(folder, settings);
   const whole = await carryOutTimings(folder, protocol, flags.threads ?? availableParallelism(), say, signal);
@@ -154,9 +163,10 @@ async function trainings({ folder, protocol, settings, flags, planOnly, signal }
   const runs = plannedRuns(folder, protocol, settings.seeds);
   const open = runs.filter((run) => stateOf(run, protocol) !== 'done');
   say(protocol.title);
-  if (settings.departures.length > 0) say(`departs from the protocol: ${settings.departures.join(', ')}`);
+  const departures = allDepartures(settings);
+  if (departures.length > 0) say(`departs from the protocol: ${departures.join(', ')}`);
   if (open.length === 0) {
-    say(`${runs.length} trainings, all of them done`);
+    say(`${counted(runs.length, 'training')}, all of them done`);
     if (!planOnly)
       finish(folder, await writeResults(folder, protocol, settings, new Map(), signal), { stopped: false, failures: new Map() });
     return;
@@ -169,7 +179,8 @@ async function trainings({ folder, protocol, settings, flags, planOnly, signal }
   const expected = await estimate(open, protocol, data, means, signal);
   if (expected) say(planText(runs.length, open.length, expected, jobs));
   if (!expected || planOnly) return;
-  writeSettings(folder, { ...settings, contents: data.contents });
+  const checked = { ...settings, contents: data.contents };
+  writeSettings(folder, checked);
   const display = createProgress(process.stderr);
   try {
     const notes = await writeManifests(folder, protocol, data, settings.seeds, (done, total) => {
@@ -188,7 +199,7 @@ async function trainings({ folder, protocol, settings, flags, planOnly, signal }
   const commands = new Map(open.map((run) => [run.name, trainArguments(folder, protocol, run, data, means)]));
   const outcome = await carryOut(commands, jobs, progress, signal);
   progress.clear();
-  finish(folder, await writeResults(folder, protocol, settings, outcome.failures, signal), outcome);
+  finish(folder, await writeResults(folder, protocol, checked, outcome.failures, signal), outcome);
 }
 
 /** @throws DdrcError RESUME_DIFFERS where the images are not those that the experiment was begun with */
@@ -205,7 +216,7 @@ function checkContents({ contents, data }: ExperimentSettings, now: string): voi
 function planText(all: number, open: number, expected: ReadonlyMap<string, number>, jobs: number): string {
   const total = [...expected.values()].reduce((a, b) => a + b, 0) / jobs;
   const beside = jobs > 1 ? `, ${jobs} side by side` : '';
-  const head = `${all} trainings, ${all - open} of them done; about ${duration(total)} left${beside}`;
+  const head = `${counted(all, 'training')}, ${all - open} of them done; about ${duration(total)} of steps left${beside}, besides starting, reading and reporting`;
   const rows = [...expected].map(([name, time]) => [name, `about ${duration(time)}`]);
   return `${head}\n${textTable(rows, ['left', 'right'])}`;
 }

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
+import { endWithParent } from './experiment/ddrc-process.ts';
 import { reportFailure } from './failure.ts';
 import { packageRoot } from './project.ts';
 
@@ -49,6 +50,7 @@ for (const stream of [process.stdout, process.stderr]) {
 }
 process.on('uncaughtException', (error) => process.exit(reportFailure(error)));
 process.on('unhandledRejection', (error) => process.exit(reportFailure(error)));
+endWithParent();
 
 const program = new Command('ddrc')
   .description(description)

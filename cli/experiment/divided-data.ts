@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { contentsHash } from '../../runtime/data/contents.ts';
 import { divide, divideByFold, divideIntoFolds } from '../../runtime/data/division.ts';
 import { readListing } from '../../runtime/data/layout.ts';
 import { type Listing, type SplitRole, splitRole } from '../../runtime/data/listing.ts';
-import { isPrepared, prepare } from '../../runtime/data/prepare.ts';
+import { isPrepared, prepare, preparedNotes } from '../../runtime/data/prepare.ts';
 import type { PlannedRun } from './plan.ts';
 import type { TrainingProtocol } from './protocol.ts';
 
@@ -40,6 +40,11 @@ export function openData(protocol: TrainingProtocol, data: string): DividedData 
   const refused = (message: string, hint: string) => new DdrcError({ code: 'DATA_SPLIT', message, where: data, hint });
   if (protocol.test === null && first.test === 0)
     throw refused('the division of the protocol has no test', 'give it a "test" fraction, or "test": "none" beside it');
+  if (first.train < Number(protocol.train.batch))
+    throw refused(
+      `there are ${first.train} images to train on, fewer than one batch of ${protocol.train.batch}`,
+      'give a smaller --batch, or more images',
+    );
   if (protocol.train.patience !== undefined && first.val === 0)
     throw refused('patience needs validation, and the division of the protocol has none', 'give it a "val" fraction');
   return { listing, contents: contentsHash(listing.items.map(({ path }) => path)), counts: countsFor };
@@ -70,6 +75,15 @@ export async function writeManifests(
     for (const note of prepared.notes) notes.add(note);
   }
   return [...notes];
+}
+
+/** What is known of the divisions that are written: what they share, what they lack. A sentence each. */
+export function divisionNotes(folder: string, protocol: TrainingProtocol, seeds: readonly number[]): string[] {
+  const folders = [...new Set(seeds.map((seed) => manifestFolder(folder, protocol, seed)))];
+  return folders.flatMap((each) => {
+    const notes = preparedNotes(each);
+    return folders.length === 1 ? notes : notes.map((note) => `${basename(each)}: ${note}`);
+  });
 }
 
 /** The manifest that a run trains from. */

@@ -2,17 +2,18 @@
  * The results of an experiment as results.json, and as results.md beside what the paper prints.
  */
 import { cpus, totalmem } from 'node:os';
-import { basename, join } from 'node:path';
+import { join } from 'node:path';
 import { writeFileAtomic } from '../../runtime/files.ts';
 import type { Interval } from '../../runtime/metrics/bootstrap.ts';
 import { median, type OverRuns } from '../../runtime/metrics/runs.ts';
 import { onnxruntimeVersion, packageVersion } from '../project.ts';
-import { bytes, duration } from '../quantity.ts';
+import { bytes, counted, duration, grouped } from '../quantity.ts';
+import { divisionNotes } from './divided-data.ts';
 import { drawFigures } from './figures.ts';
 import { table3, table4, table5, table6 } from './paper.ts';
 import type { TimingProtocol, TrainingProtocol } from './protocol.ts';
 import { collectResults, type SeedResult, type VariantResult } from './results.ts';
-import type { ExperimentSettings } from './settings.ts';
+import { allDepartures, commandOf, type ExperimentSettings } from './settings.ts';
 import { readTimings } from './timing.ts';
 
 /**
@@ -29,9 +30,11 @@ export async function writeResults(
 ): Promise<string> {
   const results = collectResults(folder, protocol, settings);
   const figures = await drawFigures(folder, results, signal);
+  const notes = [...divisionNotes(folder, protocol, settings.seeds), ...notesOf(protocol, results)];
   const failed = [...failures].map(([name, text]) => `- ${name}: ${text.replaceAll('\n', ' ')}`);
   const parts = [
     ...introduction(settings),
+    notes.length > 0 ? `**Of these data:**\n\n${notes.map((note) => `- ${note}`).join('\n')}` : '',
     protocol.test === 'none' ? validationTable(results) : testTable(results),
     ...paperTables(results),
     runTable(results),
@@ -39,7 +42,7 @@ export async function writeResults(
     figures.length > 0 ? '## Figures' : '',
     ...figures.map(({ title, file }) => `${title}\n\n![${title}](${file})`),
   ];
-  return writeBoth(folder, { settings, environment, results }, parts);
+  return writeBoth(folder, { settings, environment, notes, results, failures: Object.fromEntries(failures) }, parts);
 }
 
 /** Writes the timings that are there. @returns the path of results.md */
@@ -91,29 +94,43 @@ function writeBoth(folder: string, value: unknown, parts: readonly string[]): st
   return file;
 }
 
-function introduction({ protocol, departures, data, seeds }: ExperimentSettings): string[] {
-  const { processor, processors, memory, node, onnxruntime, ddrc } = environment;
-  const train = 'train' in protocol ? protocol.train : {};
-  const command = [
-    `ddrc experiment ${protocol.name}`,
-    ...(data === null ? [] : ['--data', basename(data), '--seeds', String(seeds.length)]),
+/** What a reader should know of the trainings beside the division, a sentence each. */
+function notesOf({ division }: TrainingProtocol, results: readonly VariantResult[]): string[] {
+  const runs = results.flatMap((result) => result.runs);
+  const ownVal = division.by === 'given' && !division.val && runs.some(({ val }) => val !== null);
+  return [
+    ...(ownVal
+      ? ['The data have a part for validation: the weights of the epoch with the lowest validation loss were tested.']
+      : []),
+    ...runs.flatMap(({ name, test, unread }) =>
+      test && unread > 0
+        ? [`${name}: ${unread} of ${counted(test.images + unread, 'test image')} could not be read and were left out.`]
+        : [],
+    ),
   ];
-  const settings = Object.entries(train).map(([flag, value]) => (value === true ? flag : `${flag} ${value}`));
+}
+
+function introduction(settings: ExperimentSettings): string[] {
+  const { processor, processors, memory, node, onnxruntime, ddrc } = environment;
+  const { protocol } = settings;
+  const train = 'train' in protocol ? protocol.train : {};
+  const flags = Object.entries(train).map(([flag, value]) => (value === true ? flag : `${flag} ${value}`));
   const mixed = train.mixup !== undefined || train.cutmix !== undefined;
+  const departures = allDepartures(settings);
   return [
     `# ${protocol.title}`,
-    `\`${command.join(' ')}\`, ddrc ${ddrc}, ONNX Runtime ${onnxruntime}, Node ${node}, ${processor} (${processors} processors), ${bytes(memory)} of memory.`,
+    `\`${commandOf(settings)}\`, ddrc ${ddrc}, ONNX Runtime ${onnxruntime}, Node ${node}, ${processor} (${processors} processors), ${bytes(memory)} of memory.`,
     `Source: ${protocol.source}.`,
     protocol.readings.map((text) => `- ${text}`).join('\n'),
-    `**What leaks:** ${protocol.leaks}`,
-    settings.length > 0 ? `Trained with: ${settings.join(', ')}.` : '',
+    `**What leaks, by the protocol:** ${protocol.leaks}`,
+    flags.length > 0 ? `Trained with: ${flags.join(', ')}.` : '',
     mixed ? 'Training accuracy is of mixed images, and so no measure of the networks.' : '',
     departures.length > 0 ? `**Departs from the protocol:** ${departures.join(', ')}.` : '',
   ];
 }
 
 function testTable(results: readonly VariantResult[]): string {
-  const unrelated = results.some((result) => result.unrelated !== null);
+  const unrelated = results.some(({ seeds }) => seeds.some((seed) => seed.unrelated !== null));
   const head = [
     'network',
     'seeds',
@@ -140,15 +157,22 @@ function testTable(results: readonly VariantResult[]): string {
       mean((seed) => seed.report.mcc, 3),
       mean((seed) => seed.report.macro.auc, 4),
       mean((seed) => seed.report.calibration?.ece, 3),
-      ...(unrelated ? [overSeeds(result.unrelated)] : []),
+      ...(unrelated ? [withoutRelatives(result)] : []),
     ];
   });
   return `## Results
 
-Accuracy and F1: mean over seeds and, from two seeds on, its 95 % interval by Student's t. The interval over originals is of single seeds, by resampling the groups of related images: it
+Accuracy and F1: mean over seeds and, from two seeds on, its 95 % interval by Student's t, cut off at 0 and 100. The interval over originals is of single seeds, by resampling the groups of related images: it
 says how much the figure hangs on which cells happen to be in the test.
 
 ${markdown(head, rows)}`;
+}
+
+/** `83.98 (70.02 to 97.94), 2,259 images`; the images that are left are of each seed, where they differ. */
+function withoutRelatives({ unrelated, seeds }: VariantResult): string {
+  const left = [...new Set(seeds.map(({ report, unrelated: own }) => own?.images ?? report.images))];
+  const images = left.length === 1 ? counted(left[0], 'image') : `${left.map(grouped).join(', ')} images`;
+  return unrelated ? `${overSeeds(unrelated)}, ${images}` : `no image is left`;
 }
 
 function validationTable(results: readonly VariantResult[]): string {
@@ -171,10 +195,11 @@ function runTable(results: readonly VariantResult[]): string {
       percent(trainAccuracy),
       percent(val?.accuracy ?? null),
       percent(test?.accuracy ?? null),
+      test ? grouped(test.images) : '',
     ]),
   );
   if (rows.length === 0) return 'No training is done yet.';
-  return `## Trainings\n\n${markdown(['run', 'epochs', 'time of one', 'training accuracy %', 'validation accuracy %', 'test accuracy %'], rows)}`;
+  return `## Trainings\n\n${markdown(['run', 'epochs', 'time of one', 'training accuracy %', 'validation accuracy %', 'test accuracy %', 'test images'], rows)}`;
 }
 
 /** The paper's Tables 3 to 6 beside ours, as far as these results have to do with them. */
@@ -256,7 +281,7 @@ function placesOf(values: readonly (number | null)[]): string[] {
 function overSeeds(value: OverRuns | null): string {
   if (!value) return '';
   const { mean, low, high } = value;
-  return low === null ? percent(mean) : `${percent(mean)} (${percent(low)} to ${percent(high)})`;
+  return low === null ? percent(mean) : `${percent(mean)} (${percent(Math.max(0, low))} to ${percent(Math.min(1, high!))})`;
 }
 
 function intervalsOf(intervals: readonly (Interval | null)[]): string {

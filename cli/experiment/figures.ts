@@ -81,7 +81,10 @@ async function explainSamples(folder: string, { runs }: VariantResult, signal: A
     if (!existsSync(join(folder, picture)))
       await runDdrc(['explain', run, path, '--out', join(folder, out), '--features'], signal);
     if (existsSync(join(folder, picture)))
-      figures.push({ title: `Figures 7 and 9: ${name}, what spoke for its class, scores and feature maps`, file: picture });
+      figures.push({
+        title: `Figures 7 and 9: an image of ${name}, what spoke for the class that it was given, scores and feature maps`,
+        file: picture,
+      });
   }
   return figures;
 }

@@ -4,6 +4,8 @@ import { bootstrapOverGroups, type GroupIntervals } from '../../runtime/metrics/
 import { median, type OverRuns, overRuns } from '../../runtime/metrics/runs.ts';
 import { addPrediction, createConfusion, type Report, report } from '../../runtime/metrics.ts';
 import { type Predictions, readPredictions } from '../../runtime/predictions.ts';
+import { openRun } from '../../runtime/runfolder.ts';
+import { settingsOf } from '../train-settings.ts';
 import { manifestOf, trainedGroups } from './divided-data.ts';
 import { type PlannedRun, plannedRuns, readMetrics, stateOf } from './plan.ts';
 import type { TrainingProtocol, Variant } from './protocol.ts';
@@ -22,6 +24,8 @@ export interface RunResult {
   /** Of the epoch with the lowest validation loss; null without validation. */
   readonly val: EpochFigures | null;
   readonly test: TestFigures | null;
+  /** Test images that could not be read, and were left out. */
+  readonly unread: number;
 }
 
 /** What a variant came to with one seed, all folds together. */
@@ -30,8 +34,12 @@ export interface SeedResult {
   readonly report: Report;
   /** Over groups; null where none are known. */
   readonly intervals: GroupIntervals | null;
-  /** Accuracy on the test images that have no relative in training, and how many there are; null where all or none have. */
-  readonly unrelated: { readonly images: number; readonly accuracy: number; readonly intervals: GroupIntervals | null } | null;
+  /** Accuracy on the test images that have no relative in training (null where none is left), and how many there are; null where all are such. */
+  readonly unrelated: {
+    readonly images: number;
+    readonly accuracy: number | null;
+    readonly intervals: GroupIntervals | null;
+  } | null;
 }
 
 export interface VariantResult {
@@ -97,6 +105,8 @@ function variantResult(
 
 function runResult({ name, folder, seed, fold }: PlannedRun): RunResult {
   const { epochs, test } = readMetrics(folder);
+  const { config, paths } = openRun(folder);
+  const { examples } = settingsOf(config, paths.folder).data;
   const validated = epochs.flatMap(({ val }) => (val ? [val] : []));
   return {
     name,
@@ -107,6 +117,7 @@ function runResult({ name, folder, seed, fold }: PlannedRun): RunResult {
     trainAccuracy: epochs.at(-1)?.train.accuracy ?? null,
     val: validated.length > 0 ? validated.reduce((a, b) => (b.loss < a.loss ? b : a)) : null,
     test,
+    unread: test ? examples.test - test.images : 0,
   };
 }
 
@@ -117,15 +128,14 @@ function seedResult(folder: string, protocol: TrainingProtocol, runs: readonly P
   const classes = all.classes.length;
   const trained = runs.length === 1 ? trainedGroups(manifestOf(folder, protocol, runs[0])) : new Set<string>();
   const rows = all.groups.flatMap((group, n) => (group === null || !trained.has(group) ? [n] : []));
-  const some = rows.length > 0 && rows.length < all.groups.length;
-  const unrelated = some ? chosen(all, rows) : null;
+  const unrelated = rows.length < all.groups.length ? chosen(all, rows) : null;
   return {
     seed,
     report: report(confusionOf(all), all.classes, all),
     intervals: bootstrapOverGroups(all, classes, all.groups),
     unrelated: unrelated && {
       images: rows.length,
-      accuracy: unrelated.labels.reduce((sum, label, n) => sum + Number(label === unrelated.predicted[n]), 0) / rows.length,
+      accuracy: rows.length === 0 ? null : report(confusionOf(unrelated), all.classes).accuracy,
       intervals: bootstrapOverGroups(unrelated, classes, unrelated.groups),
     },
   };

@@ -1,10 +1,14 @@
-import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readdirSync, statSync } from 'node:fs';
+import { basename, extname, isAbsolute, join, relative, resolve } from 'node:path';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { makeFolder, readBytes, writeFileAtomic } from '../../runtime/files.ts';
+import { runPaths } from '../../runtime/runfolder.ts';
 import { usageError } from '../failure.ts';
 import { packageVersion } from '../project.ts';
+import { counted } from '../quantity.ts';
+import { shellWord } from '../shell-word.ts';
 import { shown } from '../shown-path.ts';
+import { flagsOf } from './carry-out.ts';
 import {
   checkProtocol,
   knownName,
@@ -21,7 +25,9 @@ import {
 export interface ExperimentSettings {
   /** The protocol with what the flags changed. */
   readonly protocol: Protocol;
-  /** In what it is another one than the protocol of that name, for people: `size 64 in place of 96`. */
+  /** What the command line that began it asked for; of a protocol of one's own the absolute path. */
+  readonly asked: { readonly protocol: string; readonly models?: readonly string[]; readonly train: TrainFlagValues };
+  /** In what it is another one than the protocol of that name, the number of seeds left out, for people: `size 64 in place of 96`. */
   readonly departures: readonly string[];
   /** An absolute path; null for a timing. */
   readonly data: string | null;
@@ -32,6 +38,7 @@ export interface ExperimentSettings {
 
 /** What a command line asks for; what was not given is absent. */
 export interface AskedFor {
+  /** A name, or a path. */
   readonly protocol?: string;
   readonly data?: string;
   readonly seeds?: number;
@@ -51,7 +58,7 @@ export function readSettings(folder: string): ExperimentSettings | null {
   const text = new TextDecoder().decode(readBytes(file));
   try {
     const { version, settings } = JSON.parse(text) as { version: number; settings: ExperimentSettings };
-    if (version !== 1 || !Array.isArray(settings.seeds) || !Array.isArray(settings.departures))
+    if (version !== 1 || !Array.isArray(settings.seeds) || !Array.isArray(settings.departures) || !settings.asked)
       throw new Error('another version');
     return { ...settings, protocol: checkProtocol(settings.protocol, file) };
   } catch (cause) {
@@ -81,20 +88,57 @@ export function settingsFor(asked: AskedFor, before: ExperimentSettings | null, 
   if (trains && data === null)
     throw usageError(`the protocol ${protocol.name} needs --data`, 'experiment', 'name the folder of the images');
   const wanted = { protocol, data: trains ? data : null, seeds: Array.from({ length: seeds }, (_, seed) => seed) };
-  if (!before) return { ...wanted, departures: departuresOf(original, protocol, seeds), contents: null };
-  checkSame(before, wanted, folder);
-  return { ...before, seeds: wanted.seeds };
+  if (before) {
+    checkSame(before, wanted, folder);
+    return { ...before, seeds: wanted.seeds };
+  }
+  const { models, train } = asked;
+  const name = protocolNames().includes(asked.protocol!) ? asked.protocol! : resolve(asked.protocol!);
+  return { ...wanted, asked: { protocol: name, models, train }, departures: departuresOf(original, protocol), contents: null };
 }
 
+/** What a command line without a protocol asks for where the experiment in its folder has not begun: as before, but for what is given now. */
+export function askedAnew({ asked, data, seeds, protocol }: ExperimentSettings, now: AskedFor): AskedFor {
+  const before = 'time' in protocol ? {} : { data: data!, seeds: seeds.length };
+  const given = Object.fromEntries(Object.entries(now).filter(([, value]) => value !== undefined));
+  return { ...before, ...asked, ...given, train: { ...asked.train, ...now.train } };
+}
+
+/** In what an experiment is another one than its protocol, for people. */
+export function allDepartures({ protocol, departures, seeds }: ExperimentSettings): string[] {
+  if ('time' in protocol || seeds.length === protocol.seeds) return [...departures];
+  return [...departures, `${counted(seeds.length, 'seed')} in place of ${protocol.seeds}`];
+}
+
+/** The command line of an experiment, without the place of its folder and its data. */
+export function commandOf({ asked, data, seeds, protocol }: ExperimentSettings): string {
+  const place = (path: string) => (isAbsolute(shown(path)) ? basename(path) : shown(path));
+  const name = protocolNames().includes(asked.protocol) ? asked.protocol : place(asked.protocol);
+  const words = [
+    ...(data === null ? [] : ['--data', place(data)]),
+    ...('time' in protocol ? [] : ['--seeds', String(seeds.length)]),
+    ...(asked.models ? ['--models', asked.models.join(',')] : []),
+    ...flagsOf(asked.train),
+  ];
+  return ['ddrc', 'experiment', name, ...words].map(shellWord).join(' ');
+}
+
+/** What a timing has of the flags of trainings. */
+const timed = ['size', 'batch'];
+
 function refuseForTiming({ train, seeds, data }: AskedFor): void {
-  const [flag] = [...Object.keys(train), ...(seeds === undefined ? [] : ['seeds']), ...(data === undefined ? [] : ['data'])];
+  const [flag] = [
+    ...Object.keys(train).filter((name) => !timed.includes(name)),
+    ...(seeds === undefined ? [] : ['seeds']),
+    ...(data === undefined ? [] : ['data']),
+  ];
   if (flag !== undefined)
     throw usageError(`--${flag} has no meaning for a timing`, 'experiment', 'copy the protocol, change it, and name the file');
 }
 
 function changed(protocol: Protocol, { train, models }: AskedFor): Protocol {
   const variants = models?.map(variantOf) ?? protocol.variants;
-  if ('time' in protocol) return checkProtocol({ ...protocol, variants }, protocol.name);
+  if ('time' in protocol) return checkProtocol({ ...protocol, variants, time: { ...protocol.time, ...train } }, protocol.name);
   return checkProtocol({ ...protocol, variants, train: { ...protocol.train, ...train } }, protocol.name);
 }
 
@@ -113,20 +157,19 @@ function variantOf(text: string): Variant {
     });
   const model = modelPath(name, '');
   const options = Object.fromEntries(pairs);
-  return { name: knownName(model, options) ?? text, model, options };
+  return { name: knownName(model, options) ?? [basename(name, extname(name)), ...rest].join(':'), model, options };
 }
 
-function departuresOf(original: Protocol, protocol: Protocol, seeds: number): string[] {
+function departuresOf(original: Protocol, protocol: Protocol): string[] {
   const names = ({ variants }: Protocol) => variants.map(({ name }) => name).join(', ');
   const networks = names(original) === names(protocol) ? [] : [`the networks ${names(protocol)}`];
-  if ('time' in original || 'time' in protocol) return networks;
-  const flags = trainFlagNames.filter((flag) => original.train[flag] !== protocol.train[flag]);
-  const words = flags.map((flag) => {
-    const [was, is] = [original.train[flag], protocol.train[flag]];
-    return was === undefined ? `${flag} ${is}` : `${flag} ${is} in place of ${was}`;
-  });
-  const count = seeds === 1 ? '1 seed' : `${seeds} seeds`;
-  return [...words, ...networks, ...(seeds === original.seeds ? [] : [`${count} in place of ${original.seeds}`])];
+  const values = (each: Protocol): TrainFlagValues => ('time' in each ? each.time : each.train);
+  const [was, is] = [values(original), values(protocol)];
+  const flags = trainFlagNames.filter((flag) => was[flag] !== is[flag]);
+  const words = flags.map((flag) =>
+    was[flag] === undefined ? `${flag} ${is[flag]}` : `${flag} ${is[flag]} in place of ${was[flag]}`,
+  );
+  return [...words, ...networks];
 }
 
 /** @throws DdrcError USAGE where an experiment would go on as another one; more seeds are none */
@@ -166,4 +209,24 @@ export function requireExperiment(folder: string): ExperimentSettings {
     where: folder,
     hint: `name a protocol: ${protocolNames().join(', ')}`,
   });
+}
+
+/**
+ * Checks the folder of an experiment that is not there yet.
+ * @throws DdrcError OUTPUT_UNWRITABLE where it lies among the data, or holds something else
+ */
+export function checkNew(folder: string, data: string | null): void {
+  const refuse = (what: string) =>
+    new DdrcError({
+      code: 'OUTPUT_UNWRITABLE',
+      message: `${shown(folder)} ${what}`,
+      where: folder,
+      hint: 'choose another --run',
+    });
+  const inData = data !== null && !relative(data, folder).startsWith('..') && !isAbsolute(relative(data, folder));
+  if (inData) throw refuse('lies in the folder of the data, in which nothing is changed');
+  const isOurs = (name: string) => name === basename(runPaths(folder).lock) || name.startsWith('.');
+  const isFolder = statSync(folder, { throwIfNoEntry: false })?.isDirectory() === true;
+  const other = isFolder ? readdirSync(folder).find((name) => !isOurs(name)) : undefined;
+  if (other !== undefined) throw refuse(`is not empty and holds no experiment: it has ${other}`);
 }

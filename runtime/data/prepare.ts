@@ -81,6 +81,11 @@ export function isPrepared(folder: string): boolean {
   return earlierPrepared(folder)?.every((name) => existsSync(join(folder, name))) ?? false;
 }
 
+/** What {@link prepare} had to say of a folder that it wrote; nothing of another one. */
+export function preparedNotes(folder: string): readonly string[] {
+  return readPrepared(folder)?.notes ?? [];
+}
+
 /** A CSV to be written. */
 interface Table {
   readonly name: string;
@@ -169,9 +174,15 @@ function earlierFiles(listing: Listing, out: string): string[] {
 
 /** The names of files in the `prepared.json` of a folder; null where it has none of ours. */
 function earlierPrepared(folder: string): string[] | null {
+  const found = readPrepared(folder);
+  return found && Object.keys(found.files);
+}
+
+/** The `prepared.json` of a folder; null where it has none of ours. */
+function readPrepared(folder: string): Prepared | null {
   try {
-    const found = JSON.parse(readFileSync(join(folder, preparedName), 'utf8')) as Partial<Prepared> | null;
-    return found?.preparedBy === preparedBy && typeof found.files === 'object' ? Object.keys(found.files) : null;
+    const found = JSON.parse(readFileSync(join(folder, preparedName), 'utf8')) as Prepared | null;
+    return found?.preparedBy === preparedBy && typeof found.files === 'object' ? found : null;
   } catch {
     return null;
   }

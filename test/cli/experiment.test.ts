@@ -4,7 +4,8 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { protocolNames, readProtocol, type TrainingProtocol } from '../../cli/experiment/protocol.ts';
 import { readLines } from '../../runtime/files.ts';
 import { readPredictions } from '../../runtime/predictions.ts';
-import { type Outcome, temporaryFolder } from './ddrc.ts';
+import { isTraining, runPaths } from '../../runtime/runfolder.ts';
+import { checkout, type Outcome, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
 import { interrupted } from './signals.ts';
@@ -77,7 +78,7 @@ describe('an experiment', () => {
     expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     expect(stdout).toBe('tiny/results.md\n');
     expect(stderr).toContain('2 trainings, 0 of them done; about ');
-    expect(stderr).toContain(', 2 side by side');
+    expect(stderr).toContain(' of steps left, 2 side by side, besides starting, reading and reporting');
     const { results } = json('tiny', 'results.json');
     const [{ variant, runs, seeds, accuracy }] = results;
     expect(variant).toEqual({ name: 'Small', ...small });
@@ -93,9 +94,12 @@ describe('an experiment', () => {
     const tests = [0, 1].map((seed) => readFileSync(at('tiny/data', `seed${seed}`, 'manifest.csv'), 'utf8'));
     expect(tests[0]).not.toBe(tests[1]);
     const text = readFileSync(at('tiny', 'results.md'), 'utf8');
-    expect(text).toContain('**What leaks:** Everything.');
+    expect(text).toContain('`ddrc experiment tiny.json --data pictures --seeds 2`, ddrc ');
+    expect(text).toContain('**What leaks, by the protocol:** Everything.');
+    expect(text).not.toContain('Departs from the protocol');
+    expect(json('tiny', 'results.json').settings.contents).toBe(json('tiny', 'experiment.json').settings.contents);
     expect(text).toContain(`| Small | 2 | ${(100 * accuracy.mean).toFixed(2)} (`);
-    expect(text).toMatch(/\| small-seed1 \| 2 \| .+ \|/);
+    expect(text).toMatch(/\| small-seed1 \| 2 \| .+ \| 8 \|/);
     const figures = [...text.matchAll(/!\[.*\]\((.+)\)/g)].map((match) => match[1]);
     expect(figures[0]).toBe('figures/curves.svg');
     expect(figures).toHaveLength(3);
@@ -113,6 +117,9 @@ describe('an experiment', () => {
     expect(more.stderr).toContain('3 trainings, 2 of them done');
     expect(statSync(model).mtimeMs).toBe(before);
     expect(json('tiny', 'results.json').results[0].accuracy.runs).toBe(3);
+    const text = readFileSync(at('tiny', 'results.md'), 'utf8');
+    expect(text).toContain('--seeds 3`');
+    expect(text).toContain('**Departs from the protocol:** 3 seeds in place of 2.');
   }, 120_000);
 
   it('goes on where it was stopped, and ends as if it had not been', async () => {
@@ -121,6 +128,10 @@ describe('an experiment', () => {
     expect(stopped.code).toBe(130);
     expect(stopped.stdout).toContain('stopped; go on with\n  npx ddrc experiment --run cut\n');
     expect(existsSync(at('cut/results.md'))).toBe(true);
+    // Killed, it takes its training with it, which leaves a checkpoint.
+    const killed = await interrupted(['experiment', '--run', 'cut', ...means], [[/epoch \d/, 'SIGKILL']], folder);
+    expect(killed.code).toBe(-1);
+    await expect.poll(() => isTraining(runPaths(at('cut/runs/small-seed0'))), { timeout: 20_000 }).toBe(false);
     for (const run of ['cut', 'whole']) {
       const rest = run === 'cut' ? [] : ['tiny.json', '--data', data, '--seeds', '1', '--epochs', '30'];
       const { code, stderr } = await experiment(...rest, '--run', run, ...means);
@@ -171,7 +182,7 @@ describe('an experiment', () => {
     expect([first.code, first.code === 0 ? '' : first.stderr]).toEqual([0, '']);
     const { results } = json('patient', 'results.json');
     expect(results[0].runs[0].epochs).toBeLessThan(40);
-    expect((await experiment('--run', 'patient', ...means)).stderr).toContain('1 trainings, all of them done');
+    expect((await experiment('--run', 'patient', ...means)).stderr).toContain('1 training, all of them done');
   }, 120_000);
 
   it('writes divisions again that were left half-written, and refuses other images', async () => {
@@ -179,6 +190,8 @@ describe('an experiment', () => {
     const { code } = await experiment(...args, '--plan');
     expect([code, existsSync(at('torn-data'))]).toEqual([0, false]);
     mkdirSync(at('torn-data/data'), { recursive: true });
+    const { settings, ...rest } = json('folds', 'experiment.json');
+    writeFileSync(at('torn-data/experiment.json'), JSON.stringify({ ...rest, settings }));
     cpSync(at('folds/data/seed0'), at('torn-data/data/seed0'), { recursive: true });
     rmSync(at('torn-data/data/seed0/fold-1.csv'));
     writeFileSync(at('torn-data/data/seed0/.fold-1.csv.0.partial'), '');
@@ -195,8 +208,10 @@ describe('an experiment', () => {
   }, 120_000);
 
   it('does the others where one fails, and says so', async () => {
-    const networks = 'ddrnet:channels=4;drdb=false,resnet:width=4';
+    const networks = `${join(checkout, 'models', 'ddrnet.ts')}:channels=4;drdb=false,resnet:width=4`;
     const args = ['tiny.json', '--data', data, '--models', networks, '--seeds', '1', '--epochs', '1', '--run', 'mixed', ...means];
+    expect((await experiment(...args)).code).toBe(0);
+    rmSync(at('mixed/runs'), { recursive: true });
     mkdirSync(at('mixed/runs/resnet-width-4-seed0'), { recursive: true });
     writeFileSync(at('mixed/runs/resnet-width-4-seed0/config.json'), '{}');
     const { code, stderr, stdout } = await experiment(...args);
@@ -205,11 +220,49 @@ describe('an experiment', () => {
     expect(stderr).toContain('RUN_INVALID');
     const text = readFileSync(at('mixed/results.md'), 'utf8');
     expect(text).toContain('## Trainings that failed\n\n- resnet-width-4-seed0: RUN_INVALID');
+    expect(json('mixed/results.json').failures['resnet-width-4-seed0']).toMatch(/^RUN_INVALID/);
     expect(text).toContain('| ddrnet:channels=4;drdb=false | 1 |');
     expect(text).toContain('the networks ddrnet:channels=4;drdb=false, resnet:width=4');
   }, 120_000);
 
+  it('says what a division shares, and how many test images have no relative', async () => {
+    // Divided by image, though the groups are known: nearly every test image has relatives.
+    const args = ['tiny.json', '--data', grouped, '--seeds', '1', '--epochs', '1', '--run', 'leaky', ...means];
+    expect((await experiment(...args)).code).toBe(0);
+    const { notes, results } = json('leaky/results.json');
+    const manifest = readFileSync(at('leaky/data/seed0/manifest.csv'), 'utf8').trim().split('\n').slice(1);
+    const rows = manifest.map((line) => line.split(',')).map(([, , split, group]) => ({ split, group }));
+    const trained = new Set(rows.flatMap(({ split, group }) => (split === 'train' ? [group] : [])));
+    const alone = rows.filter(({ split, group }) => split === 'test' && !trained.has(group)).length;
+    expect(results[0].seeds[0].unrelated.images).toBe(alone);
+    const text = readFileSync(at('leaky/results.md'), 'utf8');
+    expect(text).toContain(`**Of these data:**\n\n- ${notes[0]}`);
+    expect(notes[0]).toMatch(/^train and test share \d+ groups: \d+ images of (train and \d+ of test|test and \d+ of train)\.$/);
+    expect(text).toContain(alone === 0 ? '| no image is left |' : `, ${alone} image`);
+  }, 120_000);
+
+  it('takes another setting where no training has begun, and says how many test images were left out', async () => {
+    cpSync(at('pictures'), at('broken'), { recursive: true });
+    for (const name of ['blue', 'red'])
+      for (let i = 20; i < 26; i++) writeFileSync(at('broken', name, `0${i}.png`), 'no picture');
+    const failed = await experiment('tiny.json', '--data', 'broken', '--seeds', '1', '--epochs', '1', '--run', 'skips', ...means);
+    expect(failed.code).toBe(1);
+    expect(failed.stderr).toContain('--on-bad-image skip');
+    const { code, stderr } = await experiment('--run', 'skips', '--on-bad-image', 'skip', ...means);
+    expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
+    const manifest = readFileSync(at('skips/data/seed0/manifest.csv'), 'utf8').trim().split('\n');
+    const tests = manifest.filter((line) => line.split(',')[2] === 'test');
+    const unread = tests.filter((line) => /\/02\d\.png,/.test(line)).length;
+    expect(unread).toBeGreaterThan(0);
+    const text = readFileSync(at('skips/results.md'), 'utf8');
+    expect(text).toContain(`- small-seed0: ${unread} of ${tests.length} test images could not be read and were left out.`);
+    expect(text).toContain('--epochs 1 --on-bad-image skip`');
+    expect(text).toContain('**Departs from the protocol:** epochs 1 in place of 2, on-bad-image skip, 1 seed in place of 2.');
+  }, 120_000);
+
   it('times networks in rounds, beside the paper', async () => {
+    const larger = await experiment('clock.json', '--run', 'clock', '--size', '48', '--plan');
+    expect(larger.stderr).toContain('2 rounds of 1 step, 2 images of 48 px');
     const { code, stderr } = await experiment('clock.json', '--run', 'clock', '--threads', '1');
     expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     const lines = readLines(at('clock/timing.jsonl')) as { variant: string; round: number; train_img_s_median: number }[];
@@ -249,12 +302,17 @@ describe('what cannot be carried out', () => {
     option: ['tiny.json', '--data', 'pictures', '--models', 'ddrnet:channels', '--run', 'new', '--plan'],
     timed: ['timing', '--run', 'new', '--epochs', '3'],
     groups: ['folds.json', '--data', 'pictures', '--run', 'deep/new'],
+    foreign: ['tiny.json', '--data', 'pictures', '--run', 'foreign'],
+    inside: ['tiny.json', '--data', 'pictures', '--run', 'pictures/runs'],
+    batch: ['tiny.json', '--data', 'pictures', '--batch', '1000', '--run', 'new', '--plan'],
     failing: ['tiny.json', '--data', 'pictures', '--run', 'failing', '--seeds', '1', '--lr', '1e30', '--epochs', '3', ...means],
   };
 
   beforeAll(async () => {
     mkdirSync(at('torn'));
     writeFileSync(at('torn/experiment.json'), '{"settings":');
+    mkdirSync(at('foreign'));
+    writeFileSync(at('foreign/thesis.txt'), 'a chapter');
     if (!existsSync(at('tiny'))) await experiment('tiny.json', '--data', data, '--run', 'tiny', '--jobs', '2', ...means);
     const results = await ddrcInOneProcess(
       Object.values(calls).map((args) => ['experiment', ...args]),
@@ -280,6 +338,9 @@ describe('what cannot be carried out', () => {
     ['augment', 1, 'its "train" has a "augment" that cannot be used: augmentation: there is no setting "rotat"'],
     ['patience', 1, 'patience needs validation'],
     ['untested', 1, 'the division of the protocol has no test'],
+    ['foreign', 1, 'foreign is not empty and holds no experiment: it has thesis.txt'],
+    ['inside', 1, 'pictures/runs lies in the folder of the data, in which nothing is changed'],
+    ['batch', 1, 'there are 24 images to train on, fewer than one batch of 1000'],
     ['failing', 1, 'a training failed'],
   ] as const)('%s', (name, code, message) => {
     expect(outcomes[name].stderr).toContain(message);
@@ -292,6 +353,8 @@ describe('what cannot be carried out', () => {
     expect(readdirSync(folder)).not.toContain('new');
     expect(readdirSync(folder)).not.toContain('nowhere');
     expect(readdirSync(folder)).not.toContain('deep');
+    expect(readdirSync(at('pictures'))).toEqual(['blue', 'red']);
+    expect(readdirSync(at('foreign'))).toEqual(['thesis.txt']);
   });
 
   it('says what a training said that failed, and keeps what it left', () => {
