@@ -39,6 +39,7 @@ import { decimal, list, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { missingFolders, removeFolders } from './missing-folders.ts';
 import { counted, duration } from './quantity.ts';
+import { shellWord } from './shell-word.ts';
 import { shown } from './shown-path.ts';
 import { textTable } from './text-table.ts';
 
@@ -152,7 +153,9 @@ interface Request<P> {
 async function timings({ folder, protocol, settings, flags, planOnly, signal }: Request<TimingProtocol>): Promise<void> {
   const { size, batch, steps, rounds } = protocol.time;
   const names = protocol.variants.map(({ name }) => name).join(', ');
-  say(`${protocol.title}\n${names}: ${counted(rounds, 'round')} of ${counted(steps, 'step')}, ${counted(batch, 'image')} of ${size} px`);
+  say(
+    `${protocol.title}\n${names}: ${counted(rounds, 'round')} of ${counted(steps, 'step')}, ${counted(batch, 'image')} of ${size} px`,
+  );
   if (planOnly) return;
   writeSettings(folder, settings);
   const whole = await carryOutTimings(folder, protocol, flags.threads ?? availableParallelism(), say, signal);
@@ -236,7 +239,7 @@ function finish(folder: string, file: string, { stopped, failures }: CarriedOut)
 }
 
 function sayHowToGoOn(folder: string): void {
-  process.stdout.write(`stopped; go on with\n  npx ddrc experiment --run ${shown(folder)}\n`);
+  process.stdout.write(`stopped; go on with\n  npx ddrc experiment --run ${shellWord(shown(folder))}\n`);
 }
 
 function say(line: string): void {
