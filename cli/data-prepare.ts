@@ -1,8 +1,10 @@
 import { type Command, InvalidArgumentError } from 'commander';
+import { counted } from '../diagnostics/counted.ts';
 import type { Division } from '../runtime/data/division.ts';
 import { readListing } from '../runtime/data/layout.ts';
 import type { Listing } from '../runtime/data/listing.ts';
 import { type Preparation, type Prepared, prepare } from '../runtime/data/prepare.ts';
+import { relativesOf } from '../runtime/data/relatives.ts';
 import { defaultFraction } from '../runtime/data/split.ts';
 import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
@@ -29,7 +31,7 @@ export function addPrepare(data: Command): void {
   const command = data
     .command('prepare')
     .description('divide a data set and write a manifest, which train takes as --data; the images stay where they are')
-    .argument('<data>', 'folder of class folders, C-NMC 2019, or CSV path,label[,split][,group][,original]');
+    .argument('<data>', 'folder of class folders, C-NMC 2019, or CSV path,label[,split][,group][,original][,hash]');
   addRequired(
     command,
     '--out <folder>',
@@ -37,7 +39,7 @@ export function addPrepare(data: Command): void {
   )
     .option(
       '--by <what>',
-      "given (the data's own splits), group (no group in two splits), or image (default: given where the data have splits and neither --pool, --test nor --folds is there; else group where groups are known)",
+      "given (the data's own splits), group (no group in two splits; originals serve as groups where none are known), or image (default: given where the data have splits and neither --pool, --test nor --folds is there; else group where groups or originals are known)",
       oneOf('given', 'group', 'image'),
     )
     .option('--pool <a,b>', 'splits of the data to put together and divide anew; the others are left out', list)
@@ -91,7 +93,7 @@ async function prepareData(path: string, { out, json, ...flags }: PrepareFlags):
 /** What the flags ask for; where they leave it open, what the data suggest. */
 function preparationOf(listing: Listing, { by, pool, test, val, folds, seed }: Omit<PrepareFlags, 'out' | 'json'>): Preparation {
   const anew = pool !== undefined || (test ?? 0) > 0 || folds !== undefined || listing.splits.length === 0;
-  const suggested = !anew ? 'given' : listing.items.some(({ group }) => group !== null) ? 'group' : 'image';
+  const suggested = !anew ? 'given' : relativesOf(listing).known ? 'group' : 'image';
   const how = by ?? suggested;
   const rest = { ...(pool && { pool }), ...(val !== undefined && { val }), seed };
   if (folds === undefined) return { by: how, ...rest, ...(anew && how !== 'given' && { test: test ?? defaultFraction }) };
@@ -103,20 +105,26 @@ function preparationOf(listing: Listing, { by, pool, test, val, folds, seed }: O
 }
 
 function preparedText({ images, files, classes }: Prepared, out: string): string {
-  const tables = Object.entries(files).map(([name, { images, groups }]) => {
+  const tables = Object.entries(files).map(([name, { images, groups, originals }]) => {
+    const known = Object.entries({ groups, originals }).flatMap(([what, counts]) => (counts === null ? [] : [{ what, counts }]));
     const rows = Object.keys(images).map((split) => [
       split,
       ...classes.map((label) => grouped(images[split][label])),
       grouped(sum(images[split])),
-      grouped(groups[split]),
+      ...known.map(({ counts }) => grouped(counts[split])),
     ]);
-    const head = [name === 'manifest.csv' && Object.keys(files).length > 1 ? 'fold' : 'split', ...classes, 'images', 'groups'];
+    const head = [
+      name === 'manifest.csv' && Object.keys(files).length > 1 ? 'fold' : 'split',
+      ...classes,
+      'images',
+      ...known.map(({ what }) => what),
+    ];
     return `${name}\n${textTable(
       [head, ...rows],
       head.map((_, i) => (i === 0 ? 'left' : 'right')),
     )}`;
   });
-  return `${shown(out)}: ${grouped(images)} images\n\n${tables.join('\n\n')}\n`;
+  return `${shown(out)}: ${counted(images, 'image')}\n\n${tables.join('\n\n')}\n`;
 }
 
 function sum(counts: Readonly<Record<string, number>>): number {

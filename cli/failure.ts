@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander';
+import { type Command, CommanderError } from 'commander';
 import { DdrcError, type ErrorCode, formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 
 /** Mistakes in how a command was written: flags that are wrong whatever model, data and machine it was given to work on. */
@@ -11,10 +11,21 @@ const usageCodes: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
 
 /**
  * The error for a command line that makes no sense: exit code 2.
- * @param command the command whose help says more, `build`
+ * @param command the command whose help says more, `build` or `data prepare`
  */
 export function usageError(message: string, command: string, hint = `see ddrc ${command} --help`): DdrcError {
   return new DdrcError({ code: 'USAGE', message, hint });
+}
+
+/**
+ * The command that arguments call, with its subcommand: `build`, `data prepare`; undefined where they call none.
+ * @param args what follows `ddrc`
+ */
+export function calledCommand(program: Command, args: readonly string[]): string | undefined {
+  const called = program.commands.find((command) => command.name() === args[0]);
+  if (called === undefined) return undefined;
+  const below = calledCommand(called, args.slice(1));
+  return below === undefined ? called.name() : `${called.name()} ${below}`;
 }
 
 let reported = false;
@@ -26,7 +37,7 @@ export function hasReported(): boolean {
 
 /**
  * Says on stderr what went wrong, without a stack trace unless the environment has DDRC_DEBUG=1.
- * @param command the command that was called, where it is known
+ * @param command the command that was called, see {@link calledCommand}; undefined where it is not known
  * @returns the exit code: 2 for wrong usage, 1 for any other failure, 0 where commander only showed a help text or the version
  */
 export function reportFailure(error: unknown, command?: string): number {

@@ -1,3 +1,4 @@
+import { counted } from '../diagnostics/counted.ts';
 import { printable } from '../diagnostics/printable.ts';
 import { hashRadius, leastCorrelation } from '../runtime/data/alike.ts';
 import type { Inspection, LabelConflict, NearDuplicates } from '../runtime/data/inspect.ts';
@@ -12,7 +13,7 @@ const most = 10;
 /** What `ddrc data inspect` prints. */
 export function inspectionText(found: Inspection): string {
   const parts = [
-    `${shown(found.data)}: ${grouped(found.images)} images of ${found.classes.length} classes`,
+    `${shown(found.data)}: ${counted(found.images, 'image')} of ${counted(found.classes.length, 'class', 'classes')}`,
     countTable(found),
     `sizes: ${tallied(found.sizes)}\nkinds: ${tallied(found.modes)}`,
     section(
@@ -26,7 +27,7 @@ export function inspectionText(found: Inspection): string {
     ),
     section(
       'same bytes in two splits',
-      found.duplicatesShared.map((each) => sharedLine(each, 'contents')),
+      found.duplicatesShared.map((each) => sharedLine(each, 'content')),
     ),
     section(
       `near-duplicates between splits (hashes differ in at most ${hashRadius} of 63 bits, looks correlate by at least ${leastCorrelation}; mirrored and turned by quarters too)`,
@@ -37,14 +38,14 @@ export function inspectionText(found: Inspection): string {
       ? 'groups in two splits: not known, as the data name no groups'
       : section(
           'groups in two splits',
-          found.groupsShared.map((each) => sharedLine(each, 'groups')),
+          found.groupsShared.map((each) => sharedLine(each, 'group')),
         ),
     ...(found.originals === null
       ? []
       : [
           section(
             'originals in two splits',
-            found.originalsShared.map((each) => sharedLine(each, 'originals')),
+            found.originalsShared.map((each) => sharedLine(each, 'original')),
           ),
         ]),
     section('several labels (of a group: a conflict only where it shows one thing)', found.labelConflicts.map(conflictLine)),
@@ -72,7 +73,7 @@ function countTable({ splits, groups, originals }: Inspection): string {
 function tallied(counts: Readonly<Record<string, number>>): string {
   const all = Object.entries(counts);
   const texts = all.slice(0, most).map(([name, count]) => `${name} (${grouped(count)})`);
-  return `${texts.join(', ') || 'none'}${all.length > most ? ` and ${grouped(all.length - most)} others` : ''}`;
+  return `${texts.join(', ') || 'none'}${all.length > most ? ` and ${counted(all.length - most, 'other')}` : ''}`;
 }
 
 function section(title: string, lines: readonly string[]): string {
@@ -84,15 +85,15 @@ function section(title: string, lines: readonly string[]): string {
 }
 
 function sharedLine({ splits: [a, b], count, names, images }: Shared, what: string): string {
-  const listed = names.slice(0, most).map((name) => (what === 'contents' ? name.slice(0, 12) : name));
+  const listed = names.slice(0, most).map((name) => (what === 'content' ? name.slice(0, 12) : name));
   const more = names.length > most ? ', …' : '';
-  return `${a} and ${b}: ${grouped(count)} ${what}, ${grouped(images[a])} images of ${a} and ${grouped(images[b])} of ${b} (${listed.join(', ')}${more})`;
+  return `${a} and ${b}: ${counted(count, what)}, ${counted(images[a], 'image')} of ${a} and ${grouped(images[b])} of ${b} (${listed.join(', ')}${more})`;
 }
 
 function nearLine({ splits: [a, b], count, images, pairs }: NearDuplicates): string {
   const where = a === b ? a : `${a} and ${b}`;
-  const of = a === b ? `${grouped(images[a])} images` : `${grouped(images[a])} images of ${a} and ${grouped(images[b])} of ${b}`;
-  return `${where}: ${grouped(count)} ${count === 1 ? 'pair' : 'pairs'} of ${of}, such as ${pairs[0].join(' and ')}`;
+  const of = a === b ? counted(images[a], 'image') : `${counted(images[a], 'image')} of ${a} and ${grouped(images[b])} of ${b}`;
+  return `${where}: ${counted(count, 'pair')} of ${of}, such as ${pairs[0].join(' and ')}`;
 }
 
 function conflictLine({ by, name, classes, originals, paths }: LabelConflict): string {

@@ -5,7 +5,7 @@ import { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
 import { example } from './example.ts';
 import { endWithParent } from './experiment/ddrc-process.ts';
-import { reportFailure } from './failure.ts';
+import { calledCommand, reportFailure } from './failure.ts';
 import { packageRoot } from './project.ts';
 
 /** The commands, each in the file of its name; in the order of the help text. */
@@ -65,6 +65,5 @@ try {
   for (const name of called ? [called] : Object.keys(commands)) (await commands[name]()).add(program);
   await program.parseAsync();
 } catch (error) {
-  const called = program.commands.find((command) => command.name() === process.argv[2]);
-  process.exitCode = reportFailure(error, called?.name());
+  process.exitCode = reportFailure(error, calledCommand(program, process.argv.slice(2)));
 }

@@ -3,11 +3,6 @@ export function grouped(count: number): string {
   return Math.round(count).toLocaleString('en-US');
 }
 
-/** `1 seed`, `2,487 images` */
-export function counted(count: number, what: string): string {
-  return `${grouped(count)} ${what}${count === 1 ? '' : 's'}`;
-}
-
 /** Bytes in decimal units with three digits: `812 B`, `1.05 MB`. */
 export function bytes(count: number): string {
   return `${scaled(count, ['', 'k', 'M', 'G', 'T'])}B`;

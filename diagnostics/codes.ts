@@ -55,6 +55,7 @@ export const codes = {
   DATA_CSV_COLUMNS: 'A CSV file lacks a column that is needed.',
   DATA_CSV_SPLIT: 'A CSV file has a split that is not train, val or test.',
   DATA_FILE_MISSING: 'A CSV file names an image that does not exist.',
+  DATA_CHANGED: 'An image file does not have the SHA-256 that a CSV states.',
   DATA_FILE_NAME: 'The name of a C-NMC image does not parse, or contradicts its folder.',
   DATA_GROUP_SPLIT: 'The data are divided by group, and a group would be in two splits.',
   DATA_SPLIT: 'The data cannot be divided into training, validation and test as asked.',

@@ -3,11 +3,12 @@
  */
 import { cpus, totalmem } from 'node:os';
 import { join } from 'node:path';
+import { counted } from '../../diagnostics/counted.ts';
 import { writeFileAtomic } from '../../runtime/files.ts';
 import type { Interval } from '../../runtime/metrics/bootstrap.ts';
 import { median, type OverRuns } from '../../runtime/metrics/runs.ts';
 import { onnxruntimeVersion, packageVersion } from '../project.ts';
-import { bytes, counted, duration, grouped } from '../quantity.ts';
+import { bytes, duration, grouped } from '../quantity.ts';
 import { divisionNotes } from './divided-data.ts';
 import { drawFigures } from './figures.ts';
 import { table3, table4, table5, table6 } from './paper.ts';

@@ -6,6 +6,7 @@ import { isAbsolute, join } from 'node:path';
 import { crc32 } from 'node:zlib';
 import { makeFolder, partialSuffix, systemCode } from '../files.ts';
 import { decoderVersion } from './decode.ts';
+import type { ListingItem } from './listing.ts';
 
 /** An image that did not decode, as a cache remembers it: its position in the pack and the error's parts. */
 export interface BadEntry {
@@ -40,14 +41,19 @@ export function cacheFolder(
   return join(home, '.cache', 'ddrc');
 }
 
-/** A key for images decoded to a size: a hash of every file's path, length and modification time, of the size and of the decoder's version. */
-export async function packKey(paths: readonly string[], size: number): Promise<string> {
+/**
+ * A key for images decoded to a size: a hash of every file's path, length, modification time and stated hash, of the size and of the decoder's version. So a pack that was
+ * made where no hashes were stated is not taken where there are.
+ */
+export async function packKey(files: readonly Pick<ListingItem, 'path' | 'hash'>[], size: number): Promise<string> {
   const hash = createHash('sha256').update(`${decoderVersion}\n${size}\n`);
-  for (let start = 0; start < paths.length; start += 256) {
-    const some = paths.slice(start, start + 256);
-    const stats = await Promise.all(some.map((path) => stat(path).catch(() => null)));
-    some.forEach((path, i) => {
-      hash.update(JSON.stringify([path, stats[i]?.size ?? -1, stats[i]?.mtimeMs ?? -1]));
+  for (let start = 0; start < files.length; start += 256) {
+    const some = files.slice(start, start + 256);
+    const stats = await Promise.all(some.map(({ path }) => stat(path).catch(() => null)));
+    some.forEach(({ path, hash: stated }, i) => {
+      hash.update(
+        JSON.stringify([path, stats[i]?.size ?? -1, stats[i]?.mtimeMs ?? -1, ...(stated === undefined ? [] : [stated])]),
+      );
     });
   }
   return hash.digest('hex');

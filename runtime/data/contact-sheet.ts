@@ -1,4 +1,5 @@
 import sharp from 'sharp';
+import { counted } from '../../diagnostics/counted.ts';
 import { isDdrcError } from '../../diagnostics/error.ts';
 import { printable } from '../../diagnostics/printable.ts';
 import { decodeFile } from './decode.ts';
@@ -118,7 +119,7 @@ function paste(canvas: Uint8Array, width: number, pixels: Uint8Array, left: numb
 
 function labelText(names: readonly string[], count: number, top: number): string {
   const cut = (text: string) => (text.length > 24 ? `${text.slice(0, 23)}…` : text);
-  const lines = [...names.map(cut), `${count} ${count === 1 ? 'image' : 'images'}`];
+  const lines = [...names.map(cut), counted(count, 'image')];
   const text = (line: string, i: number) =>
     `<text x="8" y="${top + 30 + i * 20}" font-family="sans-serif" font-size="15" fill="#222">${escaped(line)}</text>`;
   return lines.map(text).join('');

@@ -1,13 +1,15 @@
+import { counted } from '../../diagnostics/counted.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
-import { findSplit, type Listing, requireSplit, splitRole } from './listing.ts';
+import { findSplit, type Listing, pathWithin, placeOf, requireSplit, splitRole } from './listing.ts';
 import { foldsOf, partition } from './partition.ts';
-import { sharedBetween } from './shared.ts';
+import { isKnown, relativesOf, unitsOf } from './relatives.ts';
+import { type Shared, sharedBetween, sharedSentence } from './shared.ts';
 
 /** How to divide a data set once and for all, see {@link divide}. */
 export interface Division {
   /**
-   * `given`: the data's own splits as they are. `group`: no group is in two splits, which is refused where the data's own splits would have one. `image`: each image for itself,
-   * whatever it shares with others, as in a protocol that leaks.
+   * `given`: the data's own splits as they are. `group`: no group is in two splits, which is refused where the data's own splits would have one; where no groups are known,
+   * originals serve as groups. `image`: each image for itself, whatever it shares with others, as in a protocol that leaks.
    */
   readonly by: 'given' | 'image' | 'group';
   /** Splits of the data whose images are divided anew into train, val and test; the others are left out. Default: all images, where `test` is given or the data have no splits. */
@@ -47,7 +49,7 @@ export interface Folds {
  * Divides the images of a listing. Classes are kept in proportion as well as the groups allow. A class with one group stays in training, and a note says so.
  *
  * @throws DATA_GROUP_SPLIT naming the group, where `by` is `group` and the data's own splits share one; DATA_SPLIT_UNKNOWN for an unknown split of the pool;
- * DATA_SPLIT where the division is not possible
+ * DATA_SPLIT where the division is not possible, or a file that the data list twice would be in two splits
  */
 export function divide(listing: Listing, division: Division): Divided {
   const { by, pool, test = 0, val = 0, seed = 0 } = division;
@@ -69,19 +71,21 @@ export function divide(listing: Listing, division: Division): Divided {
  */
 export function divideIntoFolds(listing: Listing, { by, folds: count, pool, seed = 0 }: FoldDivision): Folds {
   const members = membersOf(listing, pool);
-  const notes = notesOnGroups(listing, members, by);
-  const single = by === 'group' ? singleGroups(listing, members) : noSingles;
+  const { what, units, notes } = unitsBy(listing, members, by);
+  const single = by === 'group' ? singleUnits(listing, members, units, what) : noSingles;
   const free = members.filter((i) => !single.items.has(i));
-  const units = free.map((i) => unitOf(listing, i, by));
-  if (new Set(units).size < count) {
-    const what = by === 'group' ? 'groups' : 'images';
+  const groups = free.map((i) => units[i]);
+  const there = new Set(groups).size;
+  if (there < count) {
+    const besides =
+      single.classes.length > 0 ? ` besides the only ${what} of ${single.classes.join(' and that of ')}, kept in training` : '';
     throw splitError(
       listing,
-      `${count} folds need ${count} ${what}, and there are ${new Set(units).size}`,
+      `${count} folds need ${count} ${what}s, and there ${there === 1 ? 'is' : 'are'} ${there}${besides}`,
       'ask for fewer folds',
     );
   }
-  const found = foldsOf({ labels: free.map((i) => listing.items[i].label), groups: units }, count, seed);
+  const found = foldsOf({ labels: free.map((i) => listing.items[i].label), groups }, count, seed);
   const folds: (number | 'train' | null)[] = listing.items.map((_, i) => (single.items.has(i) ? 'train' : null));
   free.forEach((i, place) => {
     folds[i] = found[place];
@@ -90,7 +94,7 @@ export function divideIntoFolds(listing: Listing, { by, folds: count, pool, seed
     const own = free.filter((i) => listing.items[i].label === label);
     return own.length > 0 && new Set(own.map((i) => folds[i])).size < count;
   });
-  const short = shortOf.length > 0 ? [`Too few ${by}s: ${listed(shortOf)} not in every fold.`] : [];
+  const short = shortOf.length > 0 ? [`Too few ${what}s: ${listed(shortOf)} not in every fold.`] : [];
   return { count, folds, notes: [...notes, ...single.notes, ...short] };
 }
 
@@ -117,7 +121,7 @@ export function divideByFold(
     splits[i] = parts[place] === 1 ? 'val' : 'train';
   });
   checkClasses(listing, splits, 'train');
-  return { splits, notes };
+  return { splits, notes: [...notes, ...checkShared(listing, splits, by)] };
 }
 
 function keepSplits(listing: Listing, { by, val = 0, seed = 0 }: Division): Divided {
@@ -128,7 +132,8 @@ function keepSplits(listing: Listing, { by, val = 0, seed = 0 }: Division): Divi
   if (train === null) throw splitError(listing, 'the data have no training split to take validation from', 'pool their splits');
   if (own !== undefined) throw splitError(listing, `the data have a validation split of their own, ${own}`, 'leave val out');
   const members = listing.items.flatMap(({ split }, i) => (split === train ? [i] : []));
-  const how = by !== 'given' ? by : members.some((i) => listing.items[i].group !== null) ? 'group' : 'image';
+  const { names } = relativesOf(listing);
+  const how = by !== 'given' ? by : isKnown(members.map((i) => names[i])) ? 'group' : 'image';
   const { parts, notes } = carve(listing, members, [val], how, seed);
   members.forEach((i, place) => {
     if (parts[place] === 1) splits[i] = 'val';
@@ -149,7 +154,11 @@ function poolSplits(
   });
   checkClasses(listing, splits, 'train');
   const left = listing.items.length - members.length;
-  return { splits, notes: left > 0 ? [...notes, `${left} images outside the pool are left out.`] : notes };
+  return {
+    splits,
+    notes:
+      left > 0 ? [...notes, `${counted(left, 'image outside the pool is', 'images outside the pool are')} left out.`] : notes,
+  };
 }
 
 /** Takes fractions off items: 0 for what stays, 1 for the first fraction's, … */
@@ -162,12 +171,12 @@ function carve(
 ): { parts: Uint8Array; notes: string[] } {
   const parts = new Uint8Array(members.length);
   if (fractions.every((fraction) => fraction === 0)) return { parts, notes: [] };
-  const notes = notesOnGroups(listing, members, by);
-  const single = by === 'group' ? singleGroups(listing, members) : noSingles;
+  const { what, units, notes } = unitsBy(listing, members, by);
+  const single = by === 'group' ? singleUnits(listing, members, units, what) : noSingles;
   notes.push(...single.notes);
   const free = [...members.keys()].filter((place) => !single.items.has(members[place]));
   const labels = free.map((place) => listing.items[members[place]].label);
-  const found = partition({ labels, groups: free.map((place) => unitOf(listing, members[place], by)) }, fractions, seed);
+  const found = partition({ labels, groups: free.map((place) => units[members[place]]) }, fractions, seed);
   free.forEach((place, at) => {
     parts[place] = found[at];
   });
@@ -176,45 +185,64 @@ function carve(
     if (fraction > 0 && own.length === 0) {
       throw splitError(
         listing,
-        `${+(fraction * 100).toFixed(2)} % of the images, by ${by}, is no image`,
+        `${+(fraction * 100).toFixed(2)} % of the images, by ${what}, is no image`,
         'give more images, or take a larger fraction',
       );
     }
     const present = new Set(own.map((place) => listing.items[members[place]].label));
     const missing = listing.classes.filter((_, label) => labels.includes(label) && !present.has(label));
-    if (fraction > 0 && missing.length > 0) notes.push(`Too few ${by}s: ${listed(missing)} not in every part.`);
+    if (fraction > 0 && missing.length > 0) notes.push(`Too few ${what}s: ${listed(missing)} not in every part.`);
   });
   return { parts, notes };
 }
 
-const noSingles: { readonly items: ReadonlySet<number>; readonly notes: readonly string[] } = { items: new Set(), notes: [] };
+interface Singles {
+  readonly items: ReadonlySet<number>;
+  readonly classes: readonly string[];
+  readonly notes: readonly string[];
+}
+
+const noSingles: Singles = { items: new Set(), classes: [], notes: [] };
 
 /** Items in the only group of a class: they stay in training. */
-function singleGroups(listing: Listing, members: readonly number[]): typeof noSingles {
-  const groups = listing.classes.map(() => new Set<string>());
-  for (const i of members) groups[listing.items[i].label].add(unitOf(listing, i, 'group'));
-  const single = listing.classes.filter((_, label) => groups[label].size === 1);
-  const kept = new Set(groups.flatMap((set) => (set.size === 1 ? [...set] : [])));
+function singleUnits(
+  { items, classes }: Listing,
+  members: readonly number[],
+  units: readonly string[],
+  what: Units['what'],
+): Singles {
+  const ofClass = classes.map(() => new Set<string>());
+  for (const i of members) ofClass[items[i].label].add(units[i]);
+  const single = classes.filter((_, label) => ofClass[label].size === 1);
+  const kept = new Set(ofClass.flatMap((set) => (set.size === 1 ? [...set] : [])));
   const notes = single.map(
-    (name) => `The class ${name} has one group only, which stays in training: it is in no validation or test made here.`,
+    (name) => `The class ${name} has one ${what} only, which stays in training: it is in no validation or test made here.`,
   );
-  return { items: new Set(members.filter((i) => kept.has(unitOf(listing, i, 'group')))), notes };
+  return { items: new Set(members.filter((i) => kept.has(units[i]))), classes: single, notes };
 }
 
-/** What stays together. A file that is listed twice is one, and no group's name begins like its. */
-function unitOf({ items }: Listing, i: number, by: 'image' | 'group'): string {
-  const { group, path } = items[i];
-  return by === 'image' || group === null ? `\0${path}` : group;
+/** What stays together in a division. */
+interface Units {
+  readonly what: 'image' | 'group' | 'original';
+  /** Of each item of the listing. */
+  readonly units: readonly string[];
+  readonly notes: string[];
 }
 
-function notesOnGroups(listing: Listing, members: readonly number[], by: 'image' | 'group'): string[] {
-  if (by === 'image') return [];
-  const unknown = members.filter((i) => listing.items[i].group === null).length;
+function unitsBy(listing: Listing, members: readonly number[], by: 'image' | 'group'): Units {
+  if (by === 'image') return { what: by, units: unitsOf(listing, []), notes: [] };
+  const { what, names } = relativesOf(listing);
+  const unknown = members.filter((i) => names[i] === null).length;
   if (unknown === members.length) {
     const hint = 'give groups in originals.csv or in a CSV column "group", or divide by image';
     throw splitError(listing, 'the data cannot be divided by group: no groups are known', hint);
   }
-  return unknown === 0 ? [] : [`${unknown} of ${members.length} images have no group and are divided by image.`];
+  const notes = what === 'original' ? ['No groups are known, so originals serve as groups.'] : [];
+  if (unknown > 0) {
+    const [one, many] = ['has', 'have'].map((have) => `of ${members.length} images ${have} no ${what} and `);
+    notes.push(`${counted(unknown, `${one}is`, `${many}are`)} divided by image.`);
+  }
+  return { what, units: unitsOf(listing, names), notes };
 }
 
 function membersOf(listing: Listing, pool: readonly string[] | undefined): number[] {
@@ -222,20 +250,48 @@ function membersOf(listing: Listing, pool: readonly string[] | undefined): numbe
   return listing.items.flatMap(({ split }, i) => (splits === undefined || (split !== null && splits.has(split)) ? [i] : []));
 }
 
-/** Refuses groups in two splits of a division by group; a note for those of another. */
+/** Refuses groups in two splits of a division by group, and a file in two splits of any; a note for what else two splits share. */
 function checkShared(listing: Listing, splits: readonly (string | null)[], by: Division['by']): string[] {
+  checkFiles(listing, splits);
+  const { what, names } = relativesOf(listing);
+  if (by === 'group') checkRelatives(listing, what, sharedBetween(splits, names)[0]);
   const groups = listing.items.map(({ group }) => group);
-  return sharedBetween(splits, groups).map(({ splits: [a, b], count, names, images }) => {
-    if (by === 'group') {
-      throw new DdrcError({
-        code: 'DATA_GROUP_SPLIT',
-        message: `the group "${names[0]}" is in ${a} and in ${b}, so the data are not divided by group`,
-        notes: [{ label: `${count} such groups`, text: `${names.slice(0, 10).join(', ')}${count > 10 ? ' and others' : ''}` }],
-        where: listing.root,
-        hint: 'take the splits as they are (by given), or pool them and divide anew',
-      });
-    }
-    return `${a} and ${b} share ${count} ${count === 1 ? 'group' : 'groups'}: ${images[a]} images of ${a} and ${images[b]} of ${b}.`;
+  const originals = listing.items.map(({ original }) => original ?? null);
+  return [
+    ...sharedBetween(splits, groups).map((shared) => sharedSentence(shared, 'group')),
+    ...sharedBetween(splits, originals).map((shared) => sharedSentence(shared, 'original')),
+  ];
+}
+
+function checkRelatives(listing: Listing, what: string, shared: Shared | undefined): void {
+  if (shared === undefined) return;
+  const { splits, count, names } = shared;
+  throw new DdrcError({
+    code: 'DATA_GROUP_SPLIT',
+    message: `the ${what} "${names[0]}" is in ${splits[0]} and in ${splits[1]}, so the data are not divided by ${what}`,
+    notes: [
+      { label: counted(count, `such ${what}`), text: `${names.slice(0, 10).join(', ')}${count > 10 ? ' and others' : ''}` },
+    ],
+    where: listing.root,
+    hint: 'take the splits as they are (by given), or pool them and divide anew',
+  });
+}
+
+/** Refuses a file that the data list twice where the two would be in two splits. */
+function checkFiles(listing: Listing, splits: readonly (string | null)[]): void {
+  const seen = new Map<string, number>();
+  listing.items.forEach((item, i) => {
+    if (splits[i] === null) return;
+    const first = seen.get(item.path);
+    seen.set(item.path, first ?? i);
+    if (first === undefined || splits[first] === splits[i]) return;
+    throw new DdrcError({
+      code: 'DATA_SPLIT',
+      message: `"${pathWithin(listing, item)}" is listed twice and would be in ${splits[first]} and in ${splits[i]}`,
+      notes: [{ label: 'first listed', text: placeOf(listing, listing.items[first]) }],
+      where: placeOf(listing, item),
+      hint: 'keep one of the two rows',
+    });
   });
 }
 

@@ -1,7 +1,7 @@
-import { createHash } from 'node:crypto';
 import { availableParallelism } from 'node:os';
 import { type DdrcError, isDdrcError } from '../../diagnostics/error.ts';
 import { decodeImage, type ImageKind, imageKind, readImage } from './decode.ts';
+import { sha256 } from './hash.ts';
 import { lookOf, lookSide } from './look.ts';
 import { inParallel } from './parallel.ts';
 
@@ -68,8 +68,4 @@ async function examine(path: string): Promise<Examined> {
     if (!isDdrcError(error)) throw error;
     return { hash, kind: null, look: null, error };
   }
-}
-
-function sha256(bytes: Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
 }

@@ -2,8 +2,9 @@ import { availableParallelism } from 'node:os';
 import { DdrcError, type ErrorCode, isDdrcError } from '../../diagnostics/error.ts';
 import { outputError } from '../files.ts';
 import { type BadEntry, cacheFolder, Pack, type PackIdentity, PackWriter, packKey } from './cache.ts';
-import { decodeFile } from './decode.ts';
-import type { Listing } from './listing.ts';
+import { decodeFile, decodeImage, readImage } from './decode.ts';
+import { changedError, isChanged, sha256 } from './hash.ts';
+import type { Listing, ListingItem } from './listing.ts';
 import { inParallel } from './parallel.ts';
 import { largestSide } from './sides.ts';
 import { toPlanes } from './warp.ts';
@@ -59,7 +60,7 @@ interface Store {
  * Decodes the images of a listing, several at a time, or takes them from the cache. There is a cache file for each split, so another choice of
  * validation or test uses it too. A cache that is damaged is made anew; one that cannot be written (a full disk) is done without, and a note says so.
  *
- * @throws the first bad image's error (see {@link decodeFile}) unless `onBadImage` is `skip`; DATA_EMPTY if none of the images can be read
+ * @throws the first bad image's error (see {@link decodeFile}; DATA_CHANGED for one whose bytes are not those of the hash that the CSV states) unless `onBadImage` is `skip`; DATA_EMPTY if none of the images can be read
  */
 export async function loadImages(listing: Listing, options: LoadOptions): Promise<LoadedImages> {
   const { size, items = listing.items.map((_, i) => i), memoryLimit = 2 ** 30 } = options;
@@ -89,9 +90,9 @@ export async function loadImages(listing: Listing, options: LoadOptions): Promis
   };
   try {
     for (const list of members.values()) {
-      const paths = list.map((item) => listing.items[item].path);
+      const files = list.map((item) => listing.items[item]);
       const progress = (done: number) => options.onProgress?.(before + done, total);
-      const store = await loadStore(paths, size, folder, inMemory, options.onBadImage ?? 'stop', progress, notes);
+      const store = await loadStore(files, size, folder, inMemory, options.onBadImage ?? 'stop', progress, notes);
       stores.push({ store, list });
       list.forEach((item, index) => {
         place.set(item, [store, index]);
@@ -99,8 +100,8 @@ export async function loadImages(listing: Listing, options: LoadOptions): Promis
       for (const { index, code, message, hint } of store.bad) {
         const item = list[index];
         place.delete(item);
-        const error = new DdrcError({ code: code as ErrorCode, message, hint, where: paths[index] });
-        bad.push({ item, path: paths[index], error });
+        const error = new DdrcError({ code: code as ErrorCode, message, hint, where: files[index].path });
+        bad.push({ item, path: files[index].path, error });
       }
       before += list.length;
     }
@@ -144,7 +145,7 @@ export async function loadImageFile(path: string, size: number): Promise<Float32
 }
 
 async function loadStore(
-  paths: readonly string[],
+  files: readonly ListingItem[],
   size: number,
   folder: string | null,
   inMemory: boolean,
@@ -152,10 +153,10 @@ async function loadStore(
   progress: (done: number) => void,
   notes: string[],
 ): Promise<Store> {
-  const identity = { key: folder === null ? '' : await packKey(paths, size), count: paths.length, imageBytes: size * size * 3 };
-  const cached = folder === null ? null : await openStore(folder, identity, paths, size, inMemory, onBadImage);
+  const identity = { key: folder === null ? '' : await packKey(files, size), count: files.length, imageBytes: size * size * 3 };
+  const cached = folder === null ? null : await openStore(folder, identity, files, size, inMemory, onBadImage);
   if (cached !== null) {
-    progress(paths.length);
+    progress(files.length);
     return cached;
   }
   const memory = inMemory ? new Uint8Array(identity.count * identity.imageBytes) : null;
@@ -173,8 +174,8 @@ async function loadStore(
   };
   let done = 0;
   try {
-    await inParallel(paths.length, Math.max(2, availableParallelism()), async (index) => {
-      const pixels = await decodeFile(paths[index], size).catch((error: unknown) => {
+    await inParallel(files.length, Math.max(2, availableParallelism()), async (index) => {
+      const pixels = await decodeItem(files[index], size).catch((error: unknown) => {
         if (onBadImage === 'stop' || !isDdrcError(error)) throw withRemedy(error);
         bad.push({ index, code: error.code, message: error.message, hint: error.hint });
         return null;
@@ -192,15 +193,22 @@ async function loadStore(
   bad.sort((a, b) => a.index - b.index);
   await trying((to) => to.finish(bad));
   if (memory !== null) return memoryStore(memory, identity.imageBytes, bad);
-  const written = writer === null ? null : await openStore(folder!, identity, paths, size, false, onBadImage);
-  return written ?? { bad, pixels: (index) => decodeFile(paths[index], size), close: async () => {} };
+  const written = writer === null ? null : await openStore(folder!, identity, files, size, false, onBadImage);
+  return written ?? { bad, pixels: (index) => decodeItem(files[index], size), close: async () => {} };
+}
+
+/** Decodes an image after a look at whether its bytes are those that a CSV states. */
+async function decodeItem(item: ListingItem, size: number): Promise<Uint8Array> {
+  const bytes = await readImage(item.path);
+  if (item.hash !== undefined && isChanged(item, sha256(bytes))) throw changedError(item);
+  return decodeImage(bytes, size, item.path);
 }
 
 /** The images of a pack; null where there is no usable one. */
 async function openStore(
   folder: string,
   identity: PackIdentity,
-  paths: readonly string[],
+  files: readonly ListingItem[],
   size: number,
   inMemory: boolean,
   onBadImage: 'stop' | 'skip',
@@ -220,7 +228,7 @@ async function openStore(
   }
   return {
     bad: pack.bad,
-    pixels: async (index) => (await pack.read(index)) ?? decodeFile(paths[index], size),
+    pixels: async (index) => (await pack.read(index)) ?? decodeItem(files[index], size),
     close: () => pack.close(),
   };
 }

@@ -3,7 +3,9 @@ import { dirname, relative } from 'node:path';
 import { type AlikePair, findAlike } from './alike.ts';
 import { type BySplitAndClass, countsBy } from './counts.ts';
 import { type Examined, examineImages } from './examine.ts';
+import { isChanged } from './hash.ts';
 import type { Listing } from './listing.ts';
+import { isKnown } from './relatives.ts';
 import { type Shared, sharedBetween } from './shared.ts';
 
 /** Near-duplicates of two splits, or of one (`splits` has it twice). */
@@ -98,7 +100,6 @@ export async function inspect(
   const groups = items.map(({ group }) => group);
   const near = bySplits(pairs, columns);
   const table = (names: readonly unknown[]) => countsBy(splits, labels, names, classes);
-  const isKnown = (names: readonly (string | null)[]) => names.some((name) => name !== null);
   return {
     data: listing.root,
     images: items.length,
@@ -109,7 +110,7 @@ export async function inspect(
     unreadable: examined.flatMap(({ error }, i) =>
       error === null ? [] : [{ path: paths[i], code: error.code, message: error.message }],
     ),
-    changed: paths.filter((_, i) => items[i].hash !== undefined && hashes[i] !== null && items[i].hash !== hashes[i]),
+    changed: paths.filter((_, i) => hashes[i] !== null && isChanged(items[i], hashes[i])),
     duplicates: copies.filter((set) => set.length > 1).map((set) => set.map((i) => paths[i])),
     duplicatesShared: sharedBetween(splits, hashes),
     groupsShared: sharedBetween(splits, groups),

@@ -1,5 +1,6 @@
 import { type Dirent, existsSync, readdirSync, realpathSync, type Stats, statSync } from 'node:fs';
 import { basename, join, resolve } from 'node:path';
+import { counted } from '../../diagnostics/counted.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { systemCode } from '../files.ts';
 import { isCnmcName, parseCnmcName } from './cnmc.ts';
@@ -66,7 +67,9 @@ export function readListing(path: string, options: ListingOptions = {}): Listing
   if (left.length > 0) notes.push(`Not a split, left out: ${left.map((name) => `${name}/`).join(', ')} in ${root}.`);
   const ungrouped = candidates.filter(({ group }) => group === null).length;
   if (groupsFile !== undefined && ungrouped > 0)
-    notes.push(`${ungrouped} of ${candidates.length} images are not in ${groupsFile}.`);
+    notes.push(
+      `${counted(ungrouped, `of ${candidates.length} images is`, `of ${candidates.length} images are`)} not in ${groupsFile}.`,
+    );
   return makeListing(root, candidates, [...notes, ...other.notes()], options, declared);
 }
 
@@ -260,7 +263,7 @@ class OtherFiles {
     if (this.count === 0) return [];
     const more = this.count > this.shown.length ? ' and others' : '';
     return [
-      `${this.count === 1 ? '1 file is' : `${this.count} files are`} not counted, not being an image in a class folder: ${this.shown.join(', ')}${more}.`,
+      `${counted(this.count, 'file is', 'files are')} not counted, not being an image in a class folder: ${this.shown.join(', ')}${more}.`,
     ];
   }
 }

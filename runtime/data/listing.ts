@@ -15,6 +15,8 @@ export interface ListingItem {
   readonly original?: string;
   /** SHA-256 of the file's bytes, in hexadecimal, as a CSV says it. */
   readonly hash?: string;
+  /** The line of the CSV that names the file, from 1. */
+  readonly line?: number;
 }
 
 /** What a data folder or CSV file holds. Items are in a fixed order: by split, class and path; or by line of the CSV. */
@@ -33,6 +35,11 @@ export interface Listing {
 /** The path of an image within the data, with `/`: from the folder that holds them, or from that of the CSV. */
 export function pathWithin({ root }: Listing, { path }: ListingItem): string {
   return relative(/\.(csv|txt)$/i.test(root) ? dirname(root) : root, path).replaceAll('\\', '/');
+}
+
+/** Where the data name an image: `labels.csv:7`; its own path where a folder holds it. */
+export function placeOf({ root }: Listing, { path, line }: ListingItem): string {
+  return line === undefined ? path : `${root}:${line}`;
 }
 
 /** Settings of {@link import('./layout.ts').readListing}. */
@@ -67,6 +74,12 @@ const roles: Record<string, SplitRole> = {
 export function splitRole(name: string): SplitRole | null {
   const key = name.toLowerCase();
   return Object.hasOwn(roles, key) ? roles[key] : null;
+}
+
+/** Compares names of splits for the order in which they are read: train, validation, test, others as they are. */
+export function byRole(a: string, b: string): number {
+  const order = ['train', 'val', 'test', null];
+  return order.indexOf(splitRole(a)) - order.indexOf(splitRole(b));
 }
 
 /** Whether a name can be a split's: a {@link splitRole}, or one with a suffix (`TEST_SIMPLE`, `val-2`). */

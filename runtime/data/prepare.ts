@@ -1,19 +1,25 @@
 import { existsSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { join, relative, resolve, sep } from 'node:path';
+import { counted } from '../../diagnostics/counted.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { makeFolder, outputError, partialSuffix, writeFileAtomic } from '../files.ts';
 import { type BySplitAndClass, countsBy } from './counts.ts';
 import { formatCsv } from './csv.ts';
 import { type Division, divide, divideByFold, divideIntoFolds, type FoldDivision } from './division.ts';
 import { hashFiles } from './examine.ts';
-import { type Listing, splitRole } from './listing.ts';
+import { changedError, isChanged } from './hash.ts';
+import { byRole, type Listing, pathWithin, placeOf } from './listing.ts';
+import { isKnown } from './relatives.ts';
+import { sharedBetween, sharedSentence } from './shared.ts';
 
 /** A division, or folds each of which is a division: then `val` is a fraction of the folds that are not the test. */
 export type Preparation = Division | (FoldDivision & Pick<Division, 'val'>);
 
 interface Counts {
   readonly images: BySplitAndClass;
-  readonly groups: Readonly<Record<string, number>>;
+  /** Groups, and originals, by split; null where the data name none. */
+  readonly groups: Readonly<Record<string, number>> | null;
+  readonly originals: Readonly<Record<string, number>> | null;
 }
 
 /** What {@link prepare} has written, as `prepared.json` has it. */
@@ -26,7 +32,7 @@ export interface Prepared {
   readonly classes: readonly string[];
   /** How many images are in the manifest. */
   readonly images: number;
-  /** Of each CSV the images by split (or fold) and class, and the number of known groups by split. */
+  /** Of each CSV the images by split (or fold) and class, and the number of groups and originals by split. */
   readonly files: Readonly<Record<string, Counts>>;
   /** What a user should know, a sentence each. */
   readonly notes: readonly string[];
@@ -41,7 +47,8 @@ const preparedBy = 'ddrc data prepare';
  * `manifest.csv` has a column `fold` in place of `split`, and `fold-0.csv` … are manifests with one fold as the test each. The images stay where they are. Nothing is written
  * before everything is known.
  *
- * @throws those of {@link divide} and {@link divideIntoFolds}, of an image that cannot be read, OUTPUT_UNWRITABLE, DISK_FULL
+ * @throws those of {@link divide} and {@link divideIntoFolds}, of an image that cannot be read, DATA_CHANGED for one whose bytes are not those of the hash that the CSV
+ * states, OUTPUT_UNWRITABLE, DISK_FULL
  */
 export async function prepare(
   listing: Listing,
@@ -58,6 +65,7 @@ export async function prepare(
     onProgress,
   );
   const hashes = new Map(used.map((i, place) => [i, hashed[place]]));
+  checkHashes(listing, hashes);
   const prepared: Prepared = {
     preparedBy,
     version: 1,
@@ -66,7 +74,7 @@ export async function prepare(
     classes: listing.classes,
     images: used.length,
     files: Object.fromEntries(files.map((table) => [table.name, countsOf(listing, table)])),
-    notes,
+    notes: [...new Set([...notes, ...notesOfTables(listing, files, hashes)]), ...notesOnLabels(listing, hashes)],
   };
   makeFolder(folder);
   // First, so that a folder that was left half-written can be written again.
@@ -93,40 +101,94 @@ interface Table {
   readonly column: 'split' | 'fold';
   /** What is in it for each item of the listing. */
   readonly cells: readonly (string | null)[];
+  /** What is to be said of this division. */
+  readonly notes: readonly string[];
 }
 
 interface Tables {
   readonly files: readonly Table[];
+  /** What is to be said of all of them. */
   readonly notes: readonly string[];
 }
 
 function divisionTables(listing: Listing, division: Division): Tables {
   const { splits, notes } = divide(listing, division);
-  return { files: [{ name: 'manifest.csv', column: 'split', cells: splits }], notes };
+  return { files: [{ name: 'manifest.csv', column: 'split', cells: splits, notes }], notes: [] };
 }
 
 function foldTables(listing: Listing, division: FoldDivision & Pick<Division, 'val'>): Tables {
   const folds = divideIntoFolds(listing, division);
   const divided = Array.from({ length: folds.count }, (_, fold) => divideByFold(listing, folds, fold, division));
   const cells = folds.folds.map((fold) => (fold === null ? null : String(fold)));
-  const files = divided.map(({ splits }, fold): Table => ({ name: `fold-${fold}.csv`, column: 'split', cells: splits }));
-  const notes = new Set([...folds.notes, ...divided.flatMap((each) => each.notes)]);
-  return { files: [{ name: 'manifest.csv', column: 'fold', cells }, ...files], notes: [...notes] };
+  const files = divided.map(
+    ({ splits, notes }, fold): Table => ({
+      name: `fold-${fold}.csv`,
+      column: 'split',
+      cells: splits,
+      notes: notes.filter((note) => !folds.notes.includes(note)),
+    }),
+  );
+  return { files: [{ name: 'manifest.csv', column: 'fold', cells, notes: [] }, ...files], notes: folds.notes };
+}
+
+/** Notes on the divisions, among them on bytes that two of their parts share; those of folds with the fold's number. */
+function notesOfTables({ items }: Listing, files: readonly Table[], hashes: ReadonlyMap<number, string>): string[] {
+  const contents = items.map((_, i) => hashes.get(i) ?? null);
+  const divisions = files.filter(({ column }) => column === 'split');
+  const notes = divisions.map(({ cells, notes }) => [
+    ...notes,
+    ...sharedBetween(cells, contents).map((shared) => sharedSentence(shared, 'content (same bytes)', 'contents (same bytes)')),
+  ]);
+  if (divisions.length === 1) return notes[0];
+  const ofAll = (note: string) => notes.every((own) => own.includes(note));
+  return notes.flatMap((own, fold) => own.map((note) => `${ofAll(note) ? 'Every fold' : `Fold ${fold}`}: ${note}`));
+}
+
+/** A note on images that have the same bytes and not the same label. */
+function notesOnLabels(listing: Listing, hashes: ReadonlyMap<number, string>): string[] {
+  const { items, classes } = listing;
+  const firsts = new Map<string, number>();
+  const conflicts = new Map<string, readonly [number, number]>();
+  for (const [i, hash] of hashes) {
+    const first = firsts.get(hash) ?? i;
+    firsts.set(hash, first);
+    if (items[first].label !== items[i].label && !conflicts.has(hash)) conflicts.set(hash, [first, i]);
+  }
+  if (conflicts.size === 0) return [];
+  const named = [...conflicts.values()][0].map((i) => `${pathWithin(listing, items[i])} (${classes[items[i].label]})`);
+  const what = counted(conflicts.size, 'content (same bytes) has', 'contents (same bytes) have');
+  return [`${what} several labels, such as ${named.join(' and ')}; ddrc data inspect lists them.`];
+}
+
+/** Refuses images whose bytes are not those that a CSV has stated: writing the hash of what is there now would lose that evidence. */
+function checkHashes(listing: Listing, hashes: ReadonlyMap<number, string>): void {
+  const changed = [...hashes].flatMap(([i, hash]) => (isChanged(listing.items[i], hash) ? [listing.items[i]] : []));
+  if (changed.length === 0) return;
+  const others = changed.slice(1, 5).map((item) => pathWithin(listing, item));
+  const note = `${others.join(', ')}${changed.length > 5 ? ' and others' : ''}`;
+  throw changedError(changed[0], [
+    { label: 'stated in', text: placeOf(listing, changed[0]) },
+    ...(others.length > 0 ? [{ label: `${changed.length} of ${hashes.size} differ`, text: note }] : []),
+  ]);
 }
 
 function countsOf({ items, classes }: Listing, { cells }: Table): Counts {
   const labels = items.map(({ label }) => classes[label]);
   const images = inOrder(countsBy(cells, labels, [...items.keys()], classes));
-  const groupsOf = (split: string) =>
-    new Set(items.flatMap(({ group }, i) => (cells[i] === split && group !== null ? [group] : [])));
-  return { images, groups: Object.fromEntries(Object.keys(images).map((split) => [split, groupsOf(split).size])) };
+  const bySplit = (names: readonly (string | null)[]) => {
+    const own = (split: string) => new Set(names.filter((name, i) => cells[i] === split && name !== null));
+    return isKnown(names) ? Object.fromEntries(Object.keys(images).map((split) => [split, own(split).size])) : null;
+  };
+  return {
+    images,
+    groups: bySplit(items.map(({ group }) => group)),
+    originals: bySplit(items.map(({ original }) => original ?? null)),
+  };
 }
 
 /** Train, validation, test and others, or folds, in the order in which they are read. */
 function inOrder(counts: BySplitAndClass): BySplitAndClass {
-  const roles = ['train', 'val', 'test', null];
-  const place = ([name]: readonly [string, unknown]) => roles.indexOf(splitRole(name));
-  return Object.fromEntries(Object.entries(counts).sort((a, b) => place(a) - place(b)));
+  return Object.fromEntries(Object.entries(counts).sort(([a], [b]) => byRole(a, b)));
 }
 
 function tableText(

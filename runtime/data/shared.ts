@@ -1,3 +1,6 @@
+import { counted } from '../../diagnostics/counted.ts';
+import { byRole } from './listing.ts';
+
 /** What two splits have in common. */
 export interface Shared {
   readonly splits: readonly [string, string];
@@ -6,6 +9,12 @@ export interface Shared {
   readonly names: readonly string[];
   /** Images of each of the two splits that have one of them. */
   readonly images: Readonly<Record<string, number>>;
+}
+
+/** One sentence: `train and test share 2 groups: 3 images of train and 1 of test.` */
+export function sharedSentence({ splits, count, images }: Shared, one: string, many = `${one}s`): string {
+  const [a, b] = splits.toSorted(byRole);
+  return `${a} and ${b} share ${counted(count, one, many)}: ${counted(images[a], 'image')} of ${a} and ${images[b].toLocaleString('en-US')} of ${b}.`;
 }
 
 /**

@@ -1,6 +1,8 @@
+import { counted } from '../../diagnostics/counted.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
 import { findSplit, itemsOfSplit, type Listing, requireSplit, splitRole } from './listing.ts';
 import { partition } from './partition.ts';
+import { relativesOf, unitsOf } from './relatives.ts';
 
 /** How to choose the parts of a data set. */
 export interface SplitOptions {
@@ -40,7 +42,7 @@ export function parseSplit(text: string): number | string {
 }
 
 /**
- * Chooses what to train on, to validate on and to test on. A fraction is split off by group where groups are known, with the classes kept in
+ * Chooses what to train on, to validate on and to test on. A fraction is split off by group where groups are known (else by original where those are), with the classes kept in
  * proportion as well as the groups allow, and by file with a warning otherwise; no group, and no file, is on both sides of a split made here.
  * The splits that the data itself names are taken as they are; if they share groups, a note says so.
  *
@@ -103,19 +105,22 @@ export function chooseParts(listing: Listing, options: SplitOptions = {}): Parts
 
 function divide(listing: Listing, indices: readonly number[], fractions: readonly number[], seed: number | string) {
   const items = indices.map((i) => listing.items[i]);
-  const ungrouped = items.filter(({ group }) => group === null).length;
+  const { what, names } = relativesOf(listing);
+  const ungrouped = indices.filter((i) => names[i] === null).length;
   const notes: string[] = [];
   if (ungrouped === items.length) {
     notes.push(
       'Split by file: no groups are known, so pictures of the same cell or patient may be on both sides and the scores too high. Give groups in originals.csv or in a CSV column "group".',
     );
-  } else if (ungrouped > 0) {
-    notes.push(`${ungrouped} of ${items.length} images have no group and were split by file.`);
+  } else {
+    if (what === 'original') notes.push('No groups are known, so originals serve as groups.');
+    const [one, many] = ['has', 'have'].map((have) => `of ${items.length} images ${have} no ${what} and `);
+    if (ungrouped > 0) notes.push(`${counted(ungrouped, `${one}was`, `${many}were`)} split by file.`);
   }
   const labels = items.map(({ label }) => label);
   const present = new Set(labels);
-  // A file that is listed twice stays on one side, and no path begins like this.
-  const groups = items.map(({ group, path }) => (group === null ? `\0${path}` : group));
+  const units = unitsOf(listing, names);
+  const groups = indices.map((i) => units[i]);
   const sides = partition({ labels, groups }, fractions, seed);
   const parts = [0, ...fractions].map((_, part) => indices.filter((_, i) => sides[i] === part));
   fractions.forEach((_, position) => {
@@ -123,9 +128,9 @@ function divide(listing: Listing, indices: readonly number[], fractions: readonl
       (_, c) => present.has(c) && !parts[position + 1].some((i) => listing.items[i].label === c),
     );
     if (missing.length > 0)
-      notes.push(`Too few groups: ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in every part.`);
+      notes.push(`Too few ${what}s: ${missing.join(', ')} ${missing.length === 1 ? 'is' : 'are'} not in every part.`);
   });
-  return { parts, notes, by: ungrouped === items.length ? 'file' : 'group' };
+  return { parts, notes, by: ungrouped === items.length ? 'file' : what };
 }
 
 /** Notes on groups, and files, that are on the training side and on another. */
@@ -134,14 +139,15 @@ function sharedGroups(
   [trainName, train]: readonly [string, readonly number[]],
   others: readonly (readonly [string, readonly number[]])[],
 ): string[] {
-  const groupOf = (i: number) => listing.items[i].group ?? `\0${listing.items[i].path}`;
-  const known = new Set(train.map(groupOf));
+  const { what, names } = relativesOf(listing);
+  const units = unitsOf(listing, names);
+  const known = new Set(train.map((i) => units[i]));
   return others.flatMap(([name, items]) => {
-    const shared = items.filter((i) => known.has(groupOf(i)));
+    const shared = items.filter((i) => known.has(units[i]));
     if (shared.length === 0) return [];
-    const groups = new Set(shared.map(groupOf)).size;
+    const groups = new Set(shared.map((i) => units[i])).size;
     return [
-      `The data's own splits share ${groups} ${groups === 1 ? 'group' : 'groups'}: ${shared.length} of ${items.length} images of ${name} have a relative in ${trainName}.`,
+      `The data's own splits share ${counted(groups, what)}: ${shared.length} of ${items.length} images of ${name} have a relative in ${trainName}.`,
     ];
   });
 }

@@ -54,6 +54,7 @@ export function readTable(file: string): Candidate[] {
       group: cell(cells, column.group),
       ...(original !== null && { original }),
       ...(hash !== undefined && { hash }),
+      line,
     };
   });
   if (missing.length > 0) throw missingError(missing, rows.length);

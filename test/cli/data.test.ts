@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import sharp from 'sharp';
 import { beforeAll, describe, expect, it } from 'vitest';
@@ -43,6 +43,23 @@ const calls: Record<string, readonly string[]> = {
   ],
   'prepared as given': ['data', 'prepare', 'crossing.csv', '--out', 'given', '--json'],
   'prepared in folds': ['data', 'prepare', 'whole.csv', '--out', 'folds', '--folds', '4', '--seed', '5'],
+  'prepared with copies': ['data', 'prepare', 'copies.csv', '--out', 'copies', '--json'],
+  'prepared by original': ['data', 'prepare', 'originals.csv', '--out', 'originals', '--test', '0.25'],
+  'inspected with little': ['data', 'inspect', 'little.csv'],
+  'trained after a change': [
+    'train',
+    '--data',
+    'changed/manifest.csv',
+    '--size',
+    '32',
+    '--val',
+    'none',
+    '--run',
+    'run-changed',
+    '--cache',
+    'none',
+  ],
+  'prepared after a change': ['data', 'prepare', 'changed/manifest.csv', '--out', 'never'],
   'inspected after a change': ['data', 'inspect', 'changed/manifest.csv'],
 };
 
@@ -97,6 +114,14 @@ const refusals: Record<string, readonly [args: readonly string[], code: number, 
     'DATA_SPLIT_UNKNOWN',
     'no split "dev"',
   ],
+  'a file in two splits': [
+    ['data', 'prepare', 'twice.csv', '--out', 'never'],
+    1,
+    'DATA_SPLIT',
+    '"pictures/train/red/000.png" is listed twice and would be in train and in test',
+  ],
+  'an unknown flag of prepare': [['data', 'prepare', 'whole.csv', '--tset', '0.2'], 2, 'USAGE', 'see ddrc data prepare --help'],
+  'an unknown flag of inspect': [['data', 'inspect', 'whole.csv', '--jsn'], 2, 'USAGE', 'see ddrc data inspect --help'],
   'a C-NMC name that does not parse': [['data', 'inspect', 'c-nmc'], 1, 'DATA_FILE_NAME', '"UID_11_1_all.bmp" is no name'],
 };
 
@@ -111,6 +136,23 @@ beforeAll(async () => {
     within('gone.csv'),
     'path,label\npictures/train/red/000.png,red\npictures/gone-1.png,blue\npictures/gone-2.png,blue\n',
   );
+  const file = (split: string, label: string, i: number) => `pictures/${split}/${label}/00${i}.png`;
+  for (const label of ['red', 'blue']) {
+    mkdirSync(within('copies of', label), { recursive: true });
+    cpSync(within(file('train', label, 0)), within('copies of', label, '0.png'));
+  }
+  const known = ['red', 'blue'].flatMap((label) => [0, 1, 2, 3].map((i) => [file('train', label, i), label] as const));
+  const copies = ['red', 'blue'].map((label) => `copies of/${label}/0.png,${label},test`);
+  writeFileSync(
+    within('copies.csv'),
+    ['path,label,split', ...known.map((row) => `${row.join(',')},train`), ...copies, ''].join('\n'),
+  );
+  const fromOriginals = known.map((row, i) => `${row.join(',')},o${i >> 1}`);
+  writeFileSync(within('originals.csv'), ['path,label,original', ...fromOriginals, ''].join('\n'));
+  const twice = [`${known[0].join(',')},train`, `${known[4].join(',')},train`, `${known[0].join(',')},test`];
+  writeFileSync(within('twice.csv'), ['path,label,split', ...twice, ''].join('\n'));
+  const little = [`${known[0].join(',')},train,g`, `${known[4].join(',')},train,h`, `${file('test', 'red', 0)},red,test,g`];
+  writeFileSync(within('little.csv'), ['path,label,split,group', ...little, ''].join('\n'));
   mkdirSync(within('changed'));
   const [red, blue] = ['red', 'blue'].map((name) => `../pictures/train/${name}/000.png,${name},train,${'ab'.repeat(32)}`);
   writeFileSync(within('changed', 'manifest.csv'), `path,label,split,hash\n${red}\n${blue}\n`);
@@ -158,6 +200,14 @@ describe('ddrc data', () => {
     );
   });
 
+  it.each(['prepared', 'trained'])('names a file whose bytes are not those of the manifest (%s)', (what) => {
+    const { code, stdout, stderr } = outcomes[`${what} after a change`];
+    expect([code, stdout]).toEqual([1, '']);
+    expect(stderr).toMatch(/^DATA_CHANGED {2}the image file does not have the SHA-256 that the CSV states/m);
+    expect(stderr).toMatch(/^ {2}at .*000\.png$/m);
+    expect(existsSync(within('never'))).toBe(false);
+  });
+
   it('prepare writes a manifest by group, and says what is in it', () => {
     const { code, stdout } = outcomes.prepared;
     expect(code).toBe(0);
@@ -173,6 +223,27 @@ describe('ddrc data', () => {
     expect(JSON.parse(stdout)).toEqual(JSON.parse(readFileSync(within('given', 'prepared.json'), 'utf8')));
     expect(JSON.parse(stdout)).toMatchObject({ data: '../crossing.csv', division: { by: 'given', seed: 0 }, images: 32 });
     expect(stderr).toContain('train and test share 2 groups: 2 images of train and 2 of test.\n');
+  });
+
+  it('prepare notes what train and test share by bytes, and shows no column of what is not known', () => {
+    const note = 'train and test share 2 contents (same bytes): 2 images of train and 2 of test.';
+    const { code, stdout, stderr } = outcomes['prepared with copies'];
+    expect(code).toBe(0);
+    expect(stderr.split('\n').slice(-2)).toEqual([note, '']);
+    expect(JSON.parse(stdout)).toMatchObject({ notes: [note], files: { 'manifest.csv': { groups: null, originals: null } } });
+  });
+
+  it('prepare divides by original where no groups are known', () => {
+    const { code, stdout, stderr } = outcomes['prepared by original'];
+    expect(code).toBe(0);
+    expect(stderr).toContain('\nNo groups are known, so originals serve as groups.\n');
+    expect(stdout).toContain(
+      'split  blue  red  images  originals\ntrain     2    2       4          2\ntest      2    2       4          2\n',
+    );
+  });
+
+  it('inspect counts one in the singular', () => {
+    expect(outcomes['inspected with little'].stdout).toContain('train and test: 1 group, 1 image of train and 1 of test (g)\n');
   });
 
   it('prepare --folds writes a manifest for each', () => {
@@ -202,7 +273,7 @@ describe('ddrc data', () => {
     expect(outcomes['a CSV whose files are gone'].stderr).toMatch(/2 of 3 are missing +pictures\/gone-2\.png/);
   });
 
-  it('train takes a manifest', async () => {
+  it('train takes a manifest, and eval refuses one whose files have changed', async () => {
     const args = [
       'train',
       '--data',
@@ -224,6 +295,10 @@ describe('ddrc data', () => {
       expect.stringMatching(/16 images to train on \(train\), 8 to validate \(val\), 8 to test \(test\)/),
     ]);
     expect(JSON.parse(stdout)).toBeTruthy();
+    const changed = ['eval', 'run', '--data', 'changed/manifest.csv', '--split', 'train', '--cache', 'none'];
+    const refused = await ddrc(changed, { cwd: folder });
+    expect([refused.code, refused.stdout]).toEqual([1, '']);
+    expect(refused.stderr).toMatch(/^DATA_CHANGED {2}/m);
   }, 120_000);
 
   it.skipIf(process.platform === 'win32')(

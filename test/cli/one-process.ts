@@ -13,7 +13,7 @@ export function ddrcInOneProcess(calls: readonly (readonly string[])[], cwd: str
   const from = (name: string) => JSON.stringify(pathToFileURL(join(checkout, 'dist', 'cli', name)).href);
   const code = `
     import { Command } from ${JSON.stringify(import.meta.resolve('commander'))};
-    import { reportFailure } from ${from('failure.js')};
+    import { calledCommand, reportFailure } from ${from('failure.js')};
     const outcomes = [];
     const real = process.stdout.write.bind(process.stdout);
     for (const args of ${JSON.stringify(calls)}) {
@@ -26,7 +26,7 @@ export function ddrcInOneProcess(calls: readonly (readonly string[])[], cwd: str
         await program.parseAsync(args, { from: 'user' });
         outcome.code = process.exitCode;
       } catch (error) {
-        outcome.code = reportFailure(error, args[0]);
+        outcome.code = reportFailure(error, calledCommand(program, args));
       }
       outcomes.push(outcome);
     }

@@ -131,22 +131,23 @@ describe('Pack', () => {
 });
 
 describe('packKey', () => {
-  it('changes with a path, a length, a time, the order and the size', async () => {
+  it('changes with a path, a length, a time, a stated hash, the order and the size', async () => {
     const folder = temporaryFolder();
-    const [a, b] = ['a', 'b'].map((name) => join(folder, name));
-    for (const file of [a, b]) {
-      writeFileSync(file, 'same');
-      utimesSync(file, 1000, 1000);
+    const [a, b] = ['a', 'b'].map((name) => ({ path: join(folder, name) }));
+    for (const { path } of [a, b]) {
+      writeFileSync(path, 'same');
+      utimesSync(path, 1000, 1000);
     }
     const keys = [await packKey([a, b], 32), await packKey([b, a], 32), await packKey([a], 32), await packKey([a, b], 33)];
-    utimesSync(b, 1000, 1001);
+    utimesSync(b.path, 1000, 1001);
     keys.push(await packKey([a, b], 32));
-    writeFileSync(b, 'longer');
-    utimesSync(b, 1000, 1000);
+    writeFileSync(b.path, 'longer');
+    utimesSync(b.path, 1000, 1000);
     keys.push(await packKey([a, b], 32));
-    truncateSync(b, 4);
-    utimesSync(b, 1000, 1000);
-    expect(new Set(keys).size).toBe(6);
+    truncateSync(b.path, 4);
+    utimesSync(b.path, 1000, 1000);
+    keys.push(await packKey([a, { ...b, hash: 'ab' }], 32), await packKey([a, { ...b, hash: 'cd' }], 32));
+    expect(new Set(keys).size).toBe(8);
     expect(await packKey([a, b], 32)).toBe(keys[0]);
   });
 });

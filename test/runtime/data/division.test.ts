@@ -96,6 +96,45 @@ describe('divide', () => {
     }
   });
 
+  it('keeps a file that is listed twice on one side, and refuses it in two of the given splits', async () => {
+    const listing: Listing = {
+      ...grouped,
+      root: 'data/all.csv',
+      items: grouped.items.map((item, i) => ({ ...item, group: null, line: i + 2, path: `data/${i < 2 ? 'twice' : i}.png` })),
+    };
+    const { splits } = divide(listing, { by: 'image', test: 0.5 });
+    expect(splits[0]).toBe(splits[1]);
+    expect(await errorOf(() => divide(listing, { by: 'given' }))).toMatchObject({
+      code: 'DATA_SPLIT',
+      message: '"twice.png" is listed twice and would be in TRAIN and in TEST',
+      where: 'data/all.csv:3',
+      notes: [{ label: 'first listed', text: 'data/all.csv:2' }],
+      hint: 'keep one of the two rows',
+    });
+  });
+
+  it('divides by original where no groups are known, and refuses an original in two of the given splits', async () => {
+    const listing: Listing = {
+      ...grouped,
+      items: grouped.items.map(({ group, ...item }) => ({ ...item, group: null, original: group! })),
+    };
+    const originals = listing.items.map(({ original }) => original!);
+    const { splits, notes } = divide(listing, { by: 'group', test: 0.25, val: 0.1, seed: 3 });
+    expect(splits).toEqual(divide(grouped, { by: 'group', test: 0.25, val: 0.1, seed: 3 }).splits);
+    expect(notes).toEqual(['No groups are known, so originals serve as groups.']);
+    expect(sharedBetween(splits, originals)).toEqual([]);
+    const crossing = {
+      ...listing,
+      items: listing.items.map((item, i) => (i === 0 ? { ...item, original: originals[1] } : item)),
+    };
+    expect(divide(crossing, { by: 'given' }).notes).toEqual(['TRAIN and TEST share 1 original: 1 image of TRAIN and 5 of TEST.']);
+    expect(await errorOf(() => divide(crossing, { by: 'group' }))).toMatchObject({
+      code: 'DATA_GROUP_SPLIT',
+      message: `the original "${originals[1]}" is in TRAIN and in TEST, so the data are not divided by original`,
+      notes: [{ label: '1 such original' }],
+    });
+  });
+
   it.each<[string, Listing, Parameters<typeof divide>[1], string, string]>([
     [
       'a group in two splits of a division by group',
@@ -195,6 +234,24 @@ describe('folds', () => {
       message: '23 folds need 23 groups, and there are 22',
     });
   });
+
+  it('say that the group which is missing stays in training', async () => {
+    const listing = listingOf([
+      [0, null, 'a'],
+      [0, null, 'b'],
+      [1, null, 'only'],
+    ]);
+    expect((await errorOf(() => divideIntoFolds(listing, { by: 'group', folds: 3 }))).message).toBe(
+      '3 folds need 3 groups, and there are 2 besides the only group of class 1, kept in training',
+    );
+  });
+
+  it('note groups that a fold by image has in training and in the test', () => {
+    const folds = divideIntoFolds(grouped, { by: 'image', folds: 4 });
+    const { splits, notes } = divideByFold(grouped, folds, 0, { by: 'image' });
+    const [{ count, images }] = sharedBetween(splits, groupsOf(grouped));
+    expect(notes).toEqual([`train and test share ${count} groups: ${images.train} images of train and ${images.test} of test.`]);
+  });
 });
 
 describe.skipIf(!existsSync(bloodCells))('the real blood cells (skipped where ../shared/data/blood-cells is absent)', () => {
@@ -227,7 +284,10 @@ describe.skipIf(!existsSync(bloodCells))('the real blood cells (skipped where ..
     counts(listing, splits, 'test').forEach((count, label) => {
       expect(Math.abs(count - 0.3 * total[label])).toBeLessThanOrEqual(0.5);
     });
-    expect(notes).toHaveLength(1);
+    expect(notes).toEqual([
+      expect.stringMatching(/^train and test share 3\d\d groups: /),
+      expect.stringMatching(/^train and test share 3\d\d originals: /),
+    ]);
     const [shared] = sharedBetween(splits, groupsOf(listing));
     expect(shared.count).toBeGreaterThan(300);
   });

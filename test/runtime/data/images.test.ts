@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto';
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import type { FileHandle } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -109,6 +110,30 @@ describe('loadImages', () => {
     await numbers(root, { cache });
     writeFileSync(join(root, 'TRAIN', 'a', '0.png'), png(11));
     expect((await numbers(root, { cache })).found).toEqual([11, 1, 2, 3, 4, 5, 6, 7]);
+  });
+
+  it('refuses an image whose bytes are not those that the CSV states, decoded before or not', async () => {
+    const [root, cache] = [data(), temporaryFolder()];
+    const hashes = [0, 1, 2, 3].map((i) => createHash('sha256').update(png(i)).digest('hex'));
+    const rows = [0, 1, 2, 3].map((i) => [`TRAIN/${'ab'[i >> 1]}/${i}.png`, 'ab'[i >> 1], hashes[i]]);
+    const csv = (name: string, columns: number) => {
+      const lines = [['path', 'label', 'hash'], ...rows].map((cells) => cells.slice(0, columns).join(','));
+      writeFileSync(join(root, name), `${lines.join('\n')}\n`);
+      return join(root, name);
+    };
+    const [stated, plain] = [csv('stated.csv', 3), csv('plain.csv', 2)];
+    expect((await numbers(stated, { cache })).found).toEqual([0, 1, 2, 3]);
+    const changed = join(root, 'TRAIN', 'b', '2.png');
+    writeFileSync(changed, png(11));
+    expect((await numbers(plain, { cache })).found).toEqual([0, 1, 11, 3]);
+    const error = await errorOf(() => numbers(stated, { cache }));
+    expect(error).toMatchObject({ code: 'DATA_CHANGED', where: changed });
+    expect(error.hint).toBe(
+      'put the right file back; where the change is meant, remove its hash from the CSV; --on-bad-image skip leaves such images out',
+    );
+    const { found, bad } = await numbers(stated, { cache, onBadImage: 'skip' });
+    expect(found).toEqual([0, 1, null, 3]);
+    expect(bad).toMatchObject([{ path: changed, error: { code: 'DATA_CHANGED' } }]);
   });
 
   it.each([Number.POSITIVE_INFINITY, 0])(

@@ -92,7 +92,7 @@ describe('readListing of folders', () => {
     ]);
     const listing = readListing(root);
     expect(listing.items.map(({ group }) => group)).toEqual(['g1', 'g2', 'g3', null]);
-    expect(listing.notes).toEqual([`1 of 4 images are not in ${join(root, 'originals.csv')}.`]);
+    expect(listing.notes).toEqual([`1 of 4 images is not in ${join(root, 'originals.csv')}.`]);
   });
 
   it('follows links, also one to a folder above', () => {

@@ -65,7 +65,11 @@ describe('prepare', () => {
       classes: ['x', 'y'],
       images: 24,
       files: {
-        'manifest.csv': { images: each(4), groups: { train: 4, val: 4, test: 4 } },
+        'manifest.csv': {
+          images: each(4),
+          groups: { train: 4, val: 4, test: 4 },
+          originals: { train: 8, val: 8, test: 8 },
+        },
       },
       notes: [],
     });
@@ -112,6 +116,81 @@ describe('prepare', () => {
     const before = readFileSync(join(out, 'manifest.csv'), 'utf8');
     expect((await refused(out, readListing(join(out, 'manifest.csv')))).message).toMatch(/holds the CSV that is to be divided/);
     expect(readFileSync(join(out, 'manifest.csv'), 'utf8')).toBe(before);
+  });
+
+  it('notes bytes that two parts share, and those under two labels', async () => {
+    // y/2 has the bytes of two files of x, and x/0 those of one of x.
+    const contents = { 'x/0': 'a', 'x/1': 'b', 'x/2': 'c', 'x/3': 'a', 'x/4': 'b', 'y/0': 'd', 'y/1': 'e', 'y/2': 'b' };
+    const splits = ['train', 'train', 'train', 'test', 'test', 'train', 'train', 'test'];
+    const rows = Object.keys(contents).map((name, i) => `${name}.png,${name[0]},${splits[i]},g${i}`);
+    const files = Object.entries(contents).map(([name, content]) => [`${name}.png`, content] as const);
+    const root = folderOf([...files, ['all.csv', `path,label,split,group\n${rows.join('\n')}\n`]]);
+    const listing = readListing(join(root, 'all.csv'));
+    const { notes } = await prepare(listing, { by: 'given' }, join(root, 'out'));
+    expect(notes).toEqual([
+      'train and test share 2 contents (same bytes): 2 images of train and 3 of test.',
+      '1 content (same bytes) has several labels, such as x/1.png (x) and y/2.png (y); ddrc data inspect lists them.',
+    ]);
+    expect(JSON.parse(readFileSync(join(root, 'out', 'prepared.json'), 'utf8')).notes).toEqual(notes);
+  });
+
+  it('notes for each fold what its parts share by bytes', async () => {
+    // Each two images of x are copies of each other; all 14 of y are one content, so the folds have 4, 5 and 5 of it.
+    const files = [...Array(26).keys()].map((i) => [`${i < 12 ? 'x' : 'y'}/${i}.png`, i < 12 ? `x${i >> 1}` : 'y'] as const);
+    const rows = files.map(([path], i) => `${path},${path[0]},g${i}`);
+    const root = folderOf([...files, ['all.csv', `path,label,group\n${rows.join('\n')}\n`]]);
+    const listing = readListing(join(root, 'all.csv'));
+    const { notes } = await prepare(listing, { by: 'group', folds: 3, seed: 1 }, join(root, 'folds'));
+    const expected = [0, 1, 2].map((fold) => {
+      const { items } = readListing(join(root, 'folds', `fold-${fold}.csv`));
+      const hashes = (split: string) => items.filter((item) => item.split === split).map(({ hash }) => hash);
+      const [train, test] = ['train', 'test'].map(hashes);
+      const both = [...new Set(train)].filter((hash) => test.includes(hash));
+      const count = (of: typeof train) => of.filter((hash) => both.includes(hash)).length;
+      return `Fold ${fold}: train and test share ${both.length} contents (same bytes): ${count(train)} images of train and ${count(test)} of test.`;
+    });
+    expect(notes).toEqual(expected);
+  });
+
+  it('divides by original where no groups are known, and says how many a division by image shares', async () => {
+    const files = [...Array(24).keys()].map((i) => [`${i < 12 ? 'x' : 'y'}/${i}.png`, `content ${i}`] as const);
+    const rows = files.map(([path], i) => `${path},${path[0]},o${i >> 1}`);
+    const root = folderOf([...files, ['all.csv', `path,label,original\n${rows.join('\n')}\n`]]);
+    const listing = readListing(join(root, 'all.csv'));
+    const byGroup = await prepare(listing, { by: 'group', test: 0.25 }, join(root, 'grouped'));
+    expect(byGroup.notes).toEqual(['No groups are known, so originals serve as groups.']);
+    expect(byGroup.files['manifest.csv']).toMatchObject({ groups: null, originals: { train: 8, test: 4 } });
+    const { items } = readListing(join(root, 'grouped', 'manifest.csv'));
+    const of = (split: string) => new Set(items.filter((item) => item.split === split).map(({ original }) => original));
+    expect([...of('test')].filter((original) => of('train').has(original))).toEqual([]);
+    const byImage = await prepare(listing, { by: 'image', test: 0.25 }, join(root, 'images'));
+    expect(byImage.notes).toEqual([
+      expect.stringMatching(/^train and test share [1-6] originals?: \d images? of train and \d of test\.$/),
+    ]);
+    const folds = await prepare(listing, { by: 'image', folds: 2 }, join(root, 'folds'));
+    // A shared original has one image on each side, so the counts of the two folds are the same.
+    expect(folds.notes).toEqual([
+      expect.stringMatching(/^Every fold: train and test share ([1-6]) originals?: \1 images? of train and \1 of test\.$/),
+    ]);
+  });
+
+  it('refuses files whose bytes are not those of the hashes that the CSV states, and writes nothing', async () => {
+    const root = data();
+    await prepare(readListing(join(root, 'images')), { by: 'group', test: 0.25 }, join(root, 'first'));
+    const manifest = readListing(join(root, 'first', 'manifest.csv'));
+    const again = () => prepare(manifest, { by: 'given' }, join(root, 'second'));
+    await again();
+    const before = readFileSync(join(root, 'second', 'manifest.csv'), 'utf8');
+    for (const i of [3, 20]) writeFileSync(manifest.items[i].path, 'something else');
+    expect(await errorOf(again)).toMatchObject({
+      code: 'DATA_CHANGED',
+      where: manifest.items[3].path,
+      notes: [
+        { label: 'stated in', text: `${join(root, 'first', 'manifest.csv')}:5` },
+        { label: '2 of 24 differ', text: '../images/y/20, of "0".png' },
+      ],
+    });
+    expect(readFileSync(join(root, 'second', 'manifest.csv'), 'utf8')).toBe(before);
   });
 
   it('writes nothing where the division is refused or an image cannot be read', async () => {

@@ -47,6 +47,16 @@ describe('chooseParts', () => {
     expect(chooseParts(listing, { seed: 3 }).val).not.toEqual(chooseParts(listing, { seed: 4 }).val);
   });
 
+  it('splits by original where no groups are known', () => {
+    const listing = listingOf(range(200).map((i) => [i % 2, 'TRAIN', null]));
+    const items = listing.items.map((item, i) => ({ ...item, original: `o${i >> 2}` }));
+    const { train, val, sources, notes } = chooseParts({ ...listing, items });
+    const originals = (part: readonly number[]) => new Set(part.map((i) => items[i].original));
+    expect([...originals(val)].filter((original) => originals(train).has(original))).toEqual([]);
+    expect(sources.val).toBe('15 % of TRAIN by original');
+    expect(notes).toEqual(['No groups are known, so originals serve as groups.']);
+  });
+
   it('keeps a group whole that has images of two classes', () => {
     const listing = listingOf([
       ...range(60).map((i) => [0, 'TRAIN', i < 20 ? 'both' : `a${i % 10}`] as const),

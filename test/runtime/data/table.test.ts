@@ -16,10 +16,10 @@ describe('readListing of a CSV', () => {
     expect(listing.classes).toEqual(['cat', 'dog']);
     expect(listing.splits).toEqual(['Train', 'test']);
     expect(listing.items).toEqual([
-      { path: join(folder, '1.png'), label: 1, split: 'Train', group: 'p1' },
-      { path: join(folder, 'a,b.png'), label: 0, split: 'Train', group: null },
-      { path: join(folder, '2.png'), label: 0, split: 'test', group: 'p2' },
-      { path: join(folder, '4.png'), label: 1, split: 'test', group: 'p2' },
+      { path: join(folder, '1.png'), label: 1, split: 'Train', group: 'p1', line: 2 },
+      { path: join(folder, 'a,b.png'), label: 0, split: 'Train', group: null, line: 3 },
+      { path: join(folder, '2.png'), label: 0, split: 'test', group: 'p2', line: 4 },
+      { path: join(folder, '4.png'), label: 1, split: 'test', group: 'p2', line: 5 },
     ]);
   });
 
