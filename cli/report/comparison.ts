@@ -40,7 +40,7 @@ export interface Comparison {
 }
 
 /** Settings that say what a training was compiled to and looked at, and not what was asked for. */
-const derived = /^(step|data\.(fingerprint|contents))(\.|$)/;
+const derived = /^(step|data\.(fingerprint|partFingerprints|contents))(\.|$)/;
 
 /** Puts runs side by side. @param names as they were given on the command line */
 export async function compareRuns(records: readonly RunRecord[], names: readonly string[]): Promise<Comparison> {
@@ -94,6 +94,28 @@ function differences(records: readonly RunRecord[]): Record<string, string[]> {
   return Object.fromEntries(rows.filter(([, values]) => new Set(values).size > 1));
 }
 
+const figuresOfPart = { train: 'training', val: 'validation', test: 'test' } as const;
+
+/** Which figures are not of the same examples; nothing where all are. A run counts for the parts that it has. */
+function otherExamples(records: readonly RunRecord[]): string[] {
+  const all = records.map(({ settings }) => settings.data);
+  if (new Set(all.map(({ fingerprint }) => fingerprint)).size === 1) return [];
+  if (all.some(({ partFingerprints }) => partFingerprints === null))
+    return [
+      'The runs have other examples, or divide them in another way, and those of earlier versions of ddrc do not tell which: their figures may not be of the same examples.',
+    ];
+  const differ = (['train', 'val', 'test'] as const).filter((part) => {
+    const having = all.filter(({ examples }) => examples[part] > 0);
+    return new Set(having.map(({ partFingerprints }) => partFingerprints![part])).size > 1;
+  });
+  if (differ.length === 0) return [];
+  const list = differ
+    .map((part) => figuresOfPart[part])
+    .join(', ')
+    .replace(/, (?=\w+$)/, ' and ');
+  return [`The ${list} figures are not of the same examples in all runs.`];
+}
+
 function notesOf(records: readonly RunRecord[], names: readonly string[]): string[] {
   const notes: string[] = [];
   // Those of arrays are known from the test only.
@@ -106,9 +128,7 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
     notes.push(
       `The runs tell different classes apart, so their accuracies and losses are not of the same task (${each.join('; ')}).`,
     );
-  } else if (new Set(records.map(({ settings }) => settings.data.fingerprint)).size > 1) {
-    notes.push('The runs have other examples, or divide them in another way, so their figures are not of the same examples.');
-  }
+  } else notes.push(...otherExamples(records));
   const open = records.flatMap(({ state }, i) =>
     state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
   );

@@ -404,8 +404,8 @@ describe('ddrc compare', () => {
   it('has figures of each run, and the settings that differ', () => {
     const { runs, settings, notes } = JSON.parse(outcomes.compared.stdout);
     expect(settings).toEqual({ epochs: ['3', '2'], seed: ['0', '7'] });
-    expect(notes).toHaveLength(1);
-    expect(notes[0]).toMatch(/^The runs have other examples, or divide them in another way/);
+    // The pictures of TEST are the same, whatever the seed.
+    expect(notes).toEqual(['The training and validation figures are not of the same examples in all runs.']);
     for (const [i, name] of ['run', 'other'].entries()) {
       const { best, test } = readRun(at(name));
       expect(runs[i]).toMatchObject({
@@ -450,6 +450,28 @@ describe('ddrc compare', () => {
       'test log loss': '0.7500',
     });
     expect(notes).toEqual([expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/)]);
+  });
+
+  it('says which figures are not of the same examples', async () => {
+    const { data } = JSON.parse(readFileSync(at('arrays', 'config.json'), 'utf8'));
+    const { partFingerprints, ...older } = data;
+    const parts = (changed: object, more = {}) => ({
+      config: { data: { ...data, ...more, fingerprint: 'another', partFingerprints: { ...partFingerprints, ...changed } } },
+    });
+    make('same parts', parts({}));
+    make('other test', parts({ test: 'another' }));
+    make('all other', parts({ train: 'a', val: 'b', test: 'c' }));
+    make('no validation', parts({ val: 'none' }, { examples: { ...data.examples, val: 0 } }));
+    make('before parts', { config: { data: { ...older, fingerprint: 'another' } } });
+    const notesOf = async (name: string) =>
+      (await compareRuns([readRun(at('arrays')), readRun(at(name))], ['arrays', name])).notes;
+    expect(await notesOf('same parts')).toEqual([]);
+    expect(await notesOf('other test')).toEqual(['The test figures are not of the same examples in all runs.']);
+    expect(await notesOf('all other')).toEqual([
+      'The training, validation and test figures are not of the same examples in all runs.',
+    ]);
+    expect(await notesOf('no validation')).toEqual([]);
+    expect(await notesOf('before parts')).toEqual([expect.stringMatching(/their figures may not be of the same examples\.$/)]);
   });
 
   it('compares classes that are known, and names three of them at most', async () => {
