@@ -7,7 +7,7 @@ import { makeFolder, writeFileAtomic } from '../runtime/files.ts';
 import { argmax } from '../runtime/metrics.ts';
 import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
-import { Explainer } from './explainer.ts';
+import { Explainer, isNothing } from './explainer.ts';
 import { usageError } from './failure.ts';
 import { addRequired, wholeNumber } from './flags.ts';
 import { type Explanation, explanationPicture } from './report/explanation-picture.ts';
@@ -37,7 +37,7 @@ export function add(program: Command): void {
     .option('--features', 'also show the feature map that each part of the model hands on')
     .option('--channels <n>', 'with --features: how many channels of each part, the most active ones', wholeNumber(1, 64), 12)
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
-    .option('--json', 'an array of {file, picture, class, explained, probabilities} in place of the table')
+    .option('--json', 'an array of {file, picture, class, explained, nothingSpoke, probabilities} in place of the table')
     .addHelpText(
       'after',
       example(
@@ -51,6 +51,8 @@ export function add(program: Command): void {
 /** An image in what the command prints. */
 interface Row extends Pick<Explanation, 'file' | 'predicted' | 'explained' | 'scores'> {
   readonly picture: string;
+  /** Whether nothing in the feature map spoke for the class that is explained. */
+  readonly nothingSpoke: boolean;
 }
 
 async function explain(run: string, images: readonly string[], flags: ExplainFlags): Promise<void> {
@@ -71,8 +73,8 @@ async function explain(run: string, images: readonly string[], flags: ExplainFla
       const explanation = await explanationOf(explainer, file, label, flags);
       const picture = join(flags.out, names[i]);
       writeFileAtomic(picture, await explanationPicture(explanation));
-      const { predicted, explained, scores } = explanation;
-      rows.push({ file, picture, predicted, explained, scores });
+      const { predicted, explained, scores, attention } = explanation;
+      rows.push({ file, picture, predicted, explained, nothingSpoke: isNothing(attention), scores });
       display.count('explaining images', i + 1, files.length);
     }
     display.end();
@@ -131,11 +133,12 @@ function picturesOf(files: readonly string[]): string[] {
 
 function asJson(rows: readonly Row[]): string {
   return JSON.stringify(
-    rows.map(({ file, picture, predicted, explained, scores }) => ({
+    rows.map(({ file, picture, predicted, explained, nothingSpoke, scores }) => ({
       file,
       picture,
       class: predicted,
       explained,
+      nothingSpoke,
       probabilities: Object.fromEntries(scores.map(({ name, probability }) => [name, probability])),
     })),
   );
@@ -146,8 +149,10 @@ function asText(rows: readonly Row[]): string {
     const probability = scores.find(({ name }) => name === predicted)!.probability;
     return [file, predicted, probability.toFixed(3), explained, picture];
   });
-  return textTable(
+  const table = textTable(
     [['file', 'class', 'probability', 'explained', 'picture'], ...lines],
     ['left', 'left', 'right', 'left', 'left'],
   );
+  const silent = rows.filter(({ nothingSpoke }) => nothingSpoke);
+  return [table, ...silent.map(({ file, explained }) => `${file}: nothing in the feature map spoke for ${explained}`)].join('\n');
 }

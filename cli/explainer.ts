@@ -14,6 +14,11 @@ export interface PlaceMap {
   readonly data: Float32Array;
 }
 
+/** Whether there is no attention anywhere: nothing in the feature map spoke for the class, and the ReLU of Grad-CAM left nothing. */
+export function isNothing({ data }: PlaceMap): boolean {
+  return data.every((value) => value === 0);
+}
+
 /** The feature map that a part of the model hands on, channel by channel. */
 export interface PartFeatures {
   /** The scope at the top of the model. */

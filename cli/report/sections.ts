@@ -146,13 +146,14 @@ const isFilled = (bin: CalibrationBin): bin is CalibrationBin & ReliabilityBin =
 
 /** The images that the model was surest of and wrong. */
 export function wrongSection({ count, shown, notes }: WrongImages): Section {
-  const figures = shown.map(({ path, label, predicted, probability, image, attention }) => {
+  const figures = shown.map(({ path, label, predicted, probability, image, attention, nothingSpoke }) => {
+    const says = nothingSpoke ? 'nothing in the feature map spoke' : 'bright is what spoke';
     const pictures = [
       image && html`<img src="${image}" alt="${label}: ${path}">`,
-      attention && html`<img src="${attention}" alt="The same image; bright is what spoke for ${predicted}">`,
+      attention && html`<img src="${attention}" alt="The same image; ${says} for ${predicted}">`,
     ];
     const sure = probability === null ? '' : ` (${probability.toFixed(3)})`;
-    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path.replace(/^(\.\.\/)+/, '')}</span></figcaption></figure>\n`;
+    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path.replace(/^(\.\.\/)+/, '')}</span>${nothingSpoke ? html`<br>Nothing in the feature map spoke for ${predicted}.` : null}</figcaption></figure>\n`;
   });
   const counted =
     count === null

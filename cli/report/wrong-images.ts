@@ -4,7 +4,7 @@ import { isDdrcError } from '../../diagnostics/error.ts';
 import { decodeFile } from '../../runtime/data/decode.ts';
 import { readListing } from '../../runtime/data/layout.ts';
 import { drawnSmears } from '../../runtime/data/synthetic.ts';
-import { Explainer } from '../explainer.ts';
+import { Explainer, isNothing } from '../explainer.ts';
 import { openTrainedProgram } from '../trained-program.ts';
 import { dataUrl, squarePicture, withAttention } from './pictures.ts';
 import { type TestPrediction, testPredictions } from './predictions.ts';
@@ -20,6 +20,8 @@ export interface WrongImage extends TestPrediction {
   /** Addresses that hold the image as the model sees it, and with what spoke for the predicted class; null where there is none. */
   readonly image: string | null;
   readonly attention: string | null;
+  /** Whether nothing in the feature map spoke for the predicted class. */
+  readonly nothingSpoke: boolean;
 }
 
 export interface WrongImages {
@@ -48,7 +50,11 @@ export async function wrongImages(run: RunRecord, threads?: number): Promise<Wro
   const pictures = await orNote(notes, 'The images are not shown', () => openPictures(run, surest));
   if (!pictures) {
     if (notes.length === 0) notes.push('The examples are arrays, so there are no images to show.');
-    return { count: wrong.length, shown: surest.map((row) => ({ ...row, image: null, attention: null })), notes };
+    return {
+      count: wrong.length,
+      shown: surest.map((row) => ({ ...row, image: null, attention: null, nothingSpoke: false })),
+      notes,
+    };
   }
   const explainer = await orNote(notes, 'There is no Grad-CAM', async () =>
     Explainer.open(await openTrainedProgram(run.paths.folder), { threads }),
@@ -60,11 +66,9 @@ export async function wrongImages(run: RunRecord, threads?: number): Promise<Wro
       const pixels = await orNote(notes, `${row.path} is not shown`, () => pictures(row.path, size));
       const image = pixels && (await dataUrl(squarePicture(pixels, size), side));
       const label = explainer?.classes.indexOf(row.predicted) ?? -1;
-      const attention =
-        pixels && explainer && label >= 0
-          ? await dataUrl(await withAttention(pixels, size, await explainer.attention(pixels, label)), side)
-          : null;
-      shown.push({ ...row, image, attention });
+      const map = pixels && explainer && label >= 0 ? await explainer.attention(pixels, label) : null;
+      const attention = pixels && map && (await dataUrl(await withAttention(pixels, size, map), side));
+      shown.push({ ...row, image, attention, nothingSpoke: map !== null && isNothing(map) });
     }
     return { count: wrong.length, shown, notes };
   } finally {

@@ -11,7 +11,7 @@ import { asTensors } from '../../cli/compile-for-device.ts';
 import { add } from '../../cli/explain.ts';
 import { Explainer } from '../../cli/explainer.ts';
 import { barChartFile, lineChart, lineChartFile, palette, scoreBars } from '../../cli/report/charts.ts';
-import { shownScores } from '../../cli/report/explanation-picture.ts';
+import { explanationPicture, shownScores } from '../../cli/report/explanation-picture.ts';
 import { channelPicture, withAttention } from '../../cli/report/pictures.ts';
 import type { TrainedProgram } from '../../cli/trained-program.ts';
 import { initialWeights } from '../../compiler/artifacts/initial.ts';
@@ -21,6 +21,7 @@ import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+import { zeroWeights } from './zero-weights.ts';
 
 /** The threads that engines were asked for, in their order. */
 const threads: (number | undefined)[] = [];
@@ -205,6 +206,8 @@ describe('ddrc explain', () => {
     none: ['explain', 'data', first, '--out', 'never'],
     file: ['explain', 'run', first, '--out', 'cut.png'],
     noOut: ['explain', 'run', first],
+    silent: ['explain', 'silent', first, '--out', 'silent-pictures'],
+    silentJson: ['explain', 'silent', first, '--out', 'silent-pictures', '--json'],
     predicted: ['predict', 'run', first, second, '--json'],
   } as const;
   let outcomes: Record<keyof typeof calls, Outcome>;
@@ -226,6 +229,8 @@ describe('ddrc explain', () => {
     for (const { code, stderr } of trained) expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     mkdirSync(at('begun'));
     cpSync(at('run', 'config.json'), at('begun', 'config.json'));
+    cpSync(at('run'), at('silent'), { recursive: true });
+    zeroWeights(at('silent', 'best.safetensors'));
     const results = await ddrcInOneProcess(Object.values(calls), folder);
     outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
   }, 120_000);
@@ -252,6 +257,27 @@ describe('ddrc explain', () => {
     expect(pixel(4, 160)).toEqual([255, 255, 255]);
   });
 
+  it('says where nothing in the feature map spoke for a class', async () => {
+    const [[row], [spoken]] = [outcomes.silentJson, outcomes.both].map(({ stdout }) => JSON.parse(stdout));
+    expect([row.nothingSpoke, spoken.nothingSpoke]).toEqual([true, false]);
+    expect(outcomes.silent.stdout).toContain(`\n${first}: nothing in the feature map spoke for ${row.explained}\n`);
+    const captions = (nothing: number) => {
+      const attention = { width: 2, height: 1, data: Float32Array.of(0, nothing) };
+      const pixels = new Uint8Array(3 * 16 * 16);
+      const scores = [{ name: 'a', probability: 1 }];
+      return { file: 'x.png', size: 16, pixels, predicted: 'a', explained: 'a', scores, attention, features: [], channels: 1 };
+    };
+    // The caption is drawn: the longer one has ink where the shorter one has none.
+    const ink = async (nothing: number) => {
+      output = folder;
+      const picture = sharp(await explanationPicture(captions(nothing)));
+      const strip = await picture.extract({ left: 420, top: 294, width: 150, height: 20 }).greyscale().raw().toBuffer();
+      return strip.filter((value) => value < 128).length;
+    };
+    expect(await ink(1)).toBe(0);
+    expect(await ink(0)).toBeGreaterThan(50);
+  });
+
   it('draws one picture at a time, by as many threads as it is given', async () => {
     output = at('single');
     const program = new Command('ddrc').exitOverride();
@@ -260,6 +286,7 @@ describe('ddrc explain', () => {
     const progress = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
     try {
       threads.length = 0;
+      written.length = 0;
       await program.parseAsync(['explain', at('run'), at(first), at(second), '--out', output, '--threads', '1'], {
         from: 'user',
       });
