@@ -40,7 +40,7 @@ export class Explainer {
    * Compiles the graphs and opens a session for each; close it when done.
    * @param features whether {@link features} will be asked for
    * @param threads of one operator; by default one for each processor
-   * @throws DdrcError MODEL_FOREIGN where the model takes no picture, MODEL_INVALID where it has no scores or no feature maps
+   * @throws DdrcError MODEL_FOREIGN where the model takes no picture, MODEL_INVALID where it has no scores, MODEL_MAPLESS where it has no feature maps
    */
   static async open(
     { program, settings, weights }: TrainedProgram,
