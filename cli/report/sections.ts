@@ -6,7 +6,7 @@ import { onnxruntimeVersion, packageVersion } from '../project.ts';
 import { duration, grouped } from '../quantity.ts';
 import { lineChart, type ReliabilityBin, reliabilityChart, type Series } from './charts.ts';
 import { type Content, html } from './html.ts';
-import { noteList, type Section, table, wide } from './page.ts';
+import { crowding, noteList, type Section, table, wide } from './page.ts';
 import type { RunRecord, TestRecord } from './run-record.ts';
 import { flatSettings, mixedAccuracy, timings } from './summary.ts';
 import type { WrongImages } from './wrong-images.ts';
@@ -57,7 +57,7 @@ export function curves({ epochs, settings }: RunRecord): Section {
     ),
     chart('Learning rate', [series('learning rate', (line) => line.learningRate)]),
   ]}</div>
-<details><summary>The same as numbers</summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
+<details><summary>The same as numbers<span class="unprinted"> (closed, they are not printed)</span></summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
   return { title: 'Training', content };
 }
 
@@ -123,11 +123,11 @@ function confusionTable(names: readonly string[], confusion: readonly (readonly 
     });
     return html`<tr><th scope="row">${name}</th>${cells}</tr>\n`;
   });
-  const caption = 'Rows: the true class; columns: what was predicted; percent of the row';
+  const caption = html`Rows: the true class; columns: what was predicted<span>; percent of the row</span>`;
   const head = names.map((name) => html`<th scope="col">→ ${name}</th>`);
   return wide(
     'Confusion matrix',
-    html`<table class="numbers confusion"><caption>${caption}</caption><thead><tr><th scope="col">class</th>${head}</tr></thead><tbody>${rows}</tbody></table>`,
+    html`<table class="numbers confusion${crowding(names.length + 1)}"><caption>${caption}</caption><thead><tr><th scope="col">class</th>${head}</tr></thead><tbody>${rows}</tbody></table>`,
   );
 }
 

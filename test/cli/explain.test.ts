@@ -168,6 +168,30 @@ describe('pictures', () => {
     expect(shownScores(scores, 'class 11').map(({ name }) => name)).toEqual([11, 0, 1, 2, 3, 4, 5].map((i) => `class ${i}`));
   });
 
+  it.each([
+    [
+      [0, 2.2e11],
+      ['0', '5e10', '1e11', '1.5e11', '2e11'],
+    ],
+    [
+      [1e-6, 5e-6],
+      ['1e-6', '2e-6', '3e-6', '4e-6', '5e-6'],
+    ],
+    [
+      [0.1, 0.5],
+      ['0.1', '0.2', '0.3', '0.4', '0.5'],
+    ],
+    [
+      [0, 2000],
+      ['0', '500', '1000', '1500', '2000'],
+    ],
+  ])('have numbers beside the axis that its margin has room for: %j', (losses, ticks) => {
+    const { text } = lineChart({ title: 'loss', x: 'epoch', series: [{ name: 'a', points: losses.map((y, x) => ({ x, y })) }] });
+    const all = [...text.matchAll(/<text[^>]*>([^<]+)<\/text>/g)].map(([, tick]) => tick);
+    expect(all).toEqual(expect.arrayContaining(ticks));
+    expect(Math.max(...all.filter((tick) => /^[\d.e−-]+$/.test(tick)).map((tick) => tick.length))).toBeLessThanOrEqual(6);
+  });
+
   it('tell thirty lines apart by colour and dashes', () => {
     const series = Array.from({ length: 30 }, (_, i) => ({ name: `run ${i}`, points: [{ x: 1, y: i }] }));
     const looks = [

@@ -348,9 +348,9 @@ describe('ddrc report', () => {
       'of 51 classes',
       { test: squareTest(51) },
       ['That of 51 classes has no room here; it is in <code>metrics.jsonl</code>.', '<th scope="row">class-50</th>'],
-      ['class="numbers confusion"'],
+      ['class="numbers confusion many crowded"'],
     ],
-    ['of 50 classes', { test: squareTest(50) }, ['class="numbers confusion"', 'class-49'], ['has no room here']],
+    ['of 50 classes', { test: squareTest(50) }, ['class="numbers confusion many crowded"', 'class-49'], ['has no room here']],
     [
       'of 30 wrong examples',
       { wrong: 30 },
