@@ -129,9 +129,11 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
       `The runs tell different classes apart, so their accuracies and losses are not of the same task (${each.join('; ')}).`,
     );
   } else notes.push(...otherExamples(records));
-  const open = records.flatMap(({ state }, i) =>
-    state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
-  );
+  const open = records.flatMap(({ state, failure }, i) => {
+    if (state === 'complete') return [];
+    const how = { going: 'is still going on', stopped: 'was stopped', failed: `failed: ${failure}` };
+    return [`${names[i]} ${how[state]}`];
+  });
   if (open.length > 0) notes.push(`Not complete: ${open.join(', ')}.`);
   const early = records.flatMap(({ stoppedEarly, epochs, settings }, i) =>
     stoppedEarly ? [`${names[i]} after ${epochs.length} of ${settings.epochs} epochs`] : [],

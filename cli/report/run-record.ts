@@ -16,8 +16,10 @@ export interface RunRecord {
   readonly paths: RunPaths;
   readonly config: RunConfig;
   readonly settings: TrainSettings;
-  /** `going`: a process trains into it; `stopped`: none does, and there is more to train. */
-  readonly state: 'complete' | 'going' | 'stopped';
+  /** `going`: a process trains into it; `failed`: the loss was no number; `stopped`: none of these, and there is more to train. */
+  readonly state: 'complete' | 'going' | 'failed' | 'stopped';
+  /** Why a training that failed did; otherwise null. */
+  readonly failure: string | null;
   /** Whether `--patience` ended the training before its last epoch. */
   readonly stoppedEarly: boolean;
   readonly epochs: readonly EpochLine[];
@@ -41,12 +43,15 @@ export function readRun(folder: string, own = false): RunRecord {
   const stoppedEarly = epochs.at(-1)?.stoppedEarly === true;
   const trained = stoppedEarly || epochs.length >= settings.epochs;
   const done = trained && (test !== null || settings.data.examples.test === 0);
+  const state = done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped';
+  const failure = state === 'stopped' ? failureOf(lines.at(-1)) : null;
   return {
     name: basename(paths.folder),
     paths,
     config,
     settings,
-    state: done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped',
+    state: failure === null ? state : 'failed',
+    failure,
     stoppedEarly,
     epochs,
     best: epochs.reduce<EpochLine | null>(
@@ -60,6 +65,12 @@ export function readRun(folder: string, own = false): RunRecord {
 function isEpoch(line: unknown): line is EpochLine {
   const { epoch, train } = line as Partial<EpochLine>;
   return typeof epoch === 'number' && typeof train?.loss === 'number';
+}
+
+/** Why the training failed, where its last line says so. */
+function failureOf(line: unknown): string | null {
+  const { failed } = (line ?? {}) as { readonly failed?: unknown };
+  return typeof failed === 'string' ? failed : null;
 }
 
 /** The test of a line; its parts by class only where they fit together. */

@@ -58,7 +58,8 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--rule); font-size: .9rem
   .charts { grid-template-columns: 1fr 1fr; }
   .wrong { grid-template-columns: repeat(4, 1fr); }
   .wide { overflow: visible; }
-  table { max-width: 100%; }
+  table { max-width: 100%; font-size: 9pt; }
+  th, td { padding: .25rem .4rem; }
   th, .texts td, .crowded td { overflow-wrap: anywhere; }
   th:first-child { min-width: 5rem; }
   .texts td { min-width: 0; }

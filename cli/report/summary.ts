@@ -45,9 +45,10 @@ export function earlyEnd({ epochs, patience }: RunRecord['settings'], done: numb
 }
 
 /** How far the training is, where it is not complete; otherwise null. */
-export function stateLine({ state, epochs, settings }: RunRecord): string | null {
+export function stateLine({ state, failure, epochs, settings }: RunRecord): string | null {
   if (state === 'complete') return null;
   const done = `${epochs.length} of ${settings.epochs} epochs are finished`;
+  if (state === 'failed') return `This training failed: ${failure}; ${done}.`;
   return state === 'going' ? `This training is still going on: ${done}.` : `This training was stopped: ${done}.`;
 }
 

@@ -483,6 +483,18 @@ describe('ddrc compare', () => {
     expect(await notesOf('before parts')).toEqual([expect.stringMatching(/their figures may not be of the same examples\.$/)]);
   });
 
+  it('tells a run that failed from one that was stopped', async () => {
+    const failed = 'the loss became NaN at step 3 (epoch 2)';
+    make('failed', { lines: ([one]) => [one, { failed }] });
+    const record = readRun(at('failed'));
+    expect([record.state, record.epochs.length]).toEqual(['failed', 1]);
+    expect(await writeReport(runPaths(at('failed')))).toBe(null);
+    expect(page('failed')).toContain(`This training failed: ${failed}; 1 of 2 epochs are finished.`);
+    const { runs, notes } = await compareRuns([readRun(at('arrays')), record], ['arrays', 'failed']);
+    expect(runs[1].state).toBe('failed');
+    expect(notes).toEqual([`Not complete: failed failed: ${failed}.`]);
+  });
+
   it('compares classes that are known, and names three of them at most', async () => {
     make('untested', { lines: (epochs) => epochs });
     const both = ['arrays', 'untested'];
