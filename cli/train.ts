@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { isDdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { parseProgress } from '../runtime/checkpoint.ts';
 import { readBytes } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
@@ -258,7 +259,7 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
   if (stopped) {
     const next =
       settings.engine === 'stock'
-        ? `go on with\n  npx ddrc train --resume ${folder}`
+        ? `go on with\n  npx ddrc train --resume ${shellWord(folder)}`
         : `what ONNX Runtime's training API began cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
     process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; ${next}\n`);
     return;
@@ -288,9 +289,10 @@ function nextSteps(model: string, folder: string, { classes }: TrainSettings): s
   const { scores, preprocessing } = describeModel(readBytes(model), model);
   if (scores === null) return [];
   const data = classes === null ? 'FILE.safetensors' : 'FOLDER';
-  const measure = `npx ddrc eval ${folder} --data ${data}`;
+  const run = shellWord(folder);
+  const measure = `npx ddrc eval ${run} --data ${data}`;
   if (preprocessing.length === 0) return [measure];
   const [{ size }] = preprocessing;
   const pageable = preprocessing.length === 1 && size[0] === 3 && size[1] === size[2];
-  return [`npx ddrc predict ${folder} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${folder}`] : [])];
+  return [`npx ddrc predict ${run} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${run}`] : [])];
 }

@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
 import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckpoint } from './checkpoint.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
@@ -192,7 +193,7 @@ class Training {
         code: 'FILE_MISSING',
         message: `the run has trained epochs, but its checkpoint ${paths.last} is missing`,
         where: paths.last,
-        hint: `put it back, or start a new run from what there is: --weights ${paths.best}`,
+        hint: `put it back, or start a new run from what there is: --weights ${shellWord(paths.best)}`,
       });
     }
     rmSync(paths.best, { force: true });

@@ -14,11 +14,17 @@ import {
 import { earlyEnd, resultLine, stateLine } from './summary.ts';
 import { wrongImages } from './wrong-images.ts';
 
+/** A report, and what it lacks because it is not where the run looks for it, a sentence each. */
+export interface Report {
+  readonly page: string;
+  readonly missing: readonly string[];
+}
+
 /**
  * The report of a run as one page that opens anywhere.
  * @param threads of one operator, for Grad-CAM; by default one for each processor
  */
-export async function reportPage(run: RunRecord, threads?: number): Promise<string> {
+export async function reportPage(run: RunRecord, threads?: number): Promise<Report> {
   const { name, config, settings, test, epochs, stoppedEarly } = run;
   const state = stateLine(run);
   const options = Object.entries(settings.options).map(([option, value]) => `${option}=${value}`);
@@ -26,14 +32,16 @@ export async function reportPage(run: RunRecord, threads?: number): Promise<stri
 <p class="result">${resultLine(run)}</p>
 ${stoppedEarly ? html`<p class="quiet">${earlyEnd(settings, epochs.length)}</p>` : null}
 <p class="quiet">${config.model} ${options.join(' ')}</p>`;
-  return page(`${config.model}: ${name}`, top, [
+  const wrong = test && (await wrongImages(run, threads));
+  const written = page(`${config.model}: ${name}`, top, [
     curves(run),
     ...overallSection(test),
     ...classFigures(test),
     ...calibrationSection(test),
-    ...(test ? [wrongSection(await wrongImages(run, threads))] : []),
+    ...(wrong ? [wrongSection(wrong)] : []),
     timingSection(run),
     configuration(run),
     environment(),
   ]);
+  return { page: written, missing: wrong?.missing ?? [] };
 }

@@ -62,6 +62,11 @@ export function readRun(folder: string, own = false): RunRecord {
   };
 }
 
+/** Whether a run has finished an epoch, also where its weights are gone. */
+export function hasEpoch({ metrics }: RunPaths): boolean {
+  return existsSync(metrics) && readLines(metrics).some(isEpoch);
+}
+
 function isEpoch(line: unknown): line is EpochLine {
   const { epoch, train } = line as Partial<EpochLine>;
   return typeof epoch === 'number' && typeof train?.loss === 'number';

@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs';
 import { dirname, extname, resolve } from 'node:path';
-import { isDdrcError } from '../../diagnostics/error.ts';
+import { DdrcError, isDdrcError } from '../../diagnostics/error.ts';
 import { decodeFile } from '../../runtime/data/decode.ts';
 import { readListing } from '../../runtime/data/layout.ts';
 import { drawnSmears } from '../../runtime/data/synthetic.ts';
@@ -24,6 +24,9 @@ export interface WrongImage extends TestPrediction {
   readonly nothingSpoke: boolean;
 }
 
+/** What is said of examples that are no images; nothing is missing there. */
+const arraysOnly = 'The examples are arrays, so there are no images to show.';
+
 export interface WrongImages {
   /** How many there are; null where the run does not tell. */
   readonly count: number | null;
@@ -31,6 +34,8 @@ export interface WrongImages {
   readonly shown: readonly WrongImage[];
   /** Why something is not there, a sentence each. */
   readonly notes: readonly string[];
+  /** Those of the notes that name something which the page would have, were it where the run looks for it. */
+  readonly missing: readonly string[];
 }
 
 /**
@@ -39,21 +44,25 @@ export interface WrongImages {
  */
 export async function wrongImages(run: RunRecord, threads?: number): Promise<WrongImages> {
   const notes: string[] = [];
+  const found = await shownImages(run, notes, threads);
+  return { ...found, notes, missing: notes.filter((note) => note !== arraysOnly) };
+}
+
+async function shownImages(run: RunRecord, notes: string[], threads?: number): Promise<Pick<WrongImages, 'count' | 'shown'>> {
   const rows = await orNote(notes, 'The predictions cannot be read', () => testPredictions(run.paths));
   if (!rows) {
     if (notes.length === 0) notes.push('The run has no predictions.csv, so the wrong images are not known.');
-    return { count: null, shown: [], notes };
+    return { count: null, shown: [] };
   }
   const wrong = rows.filter(({ label, predicted }) => label !== predicted);
   const surest = wrong.sort((a, b) => b.probability - a.probability).slice(0, most);
-  if (surest.length === 0) return { count: 0, shown: [], notes };
+  if (surest.length === 0) return { count: 0, shown: [] };
   const pictures = await orNote(notes, 'The images are not shown', () => openPictures(run, surest));
   if (!pictures) {
-    if (notes.length === 0) notes.push('The examples are arrays, so there are no images to show.');
+    if (notes.length === 0) notes.push(arraysOnly);
     return {
       count: wrong.length,
       shown: surest.map((row) => ({ ...row, image: null, attention: null, nothingSpoke: false })),
-      notes,
     };
   }
   const explainer = await orNote(notes, 'There is no Grad-CAM', async () =>
@@ -70,7 +79,7 @@ export async function wrongImages(run: RunRecord, threads?: number): Promise<Wro
       const attention = pixels && map && (await dataUrl(await withAttention(pixels, size, map), side));
       shown.push({ ...row, image, attention, nothingSpoke: map !== null && isNothing(map) });
     }
-    return { count: wrong.length, shown, notes };
+    return { count: wrong.length, shown };
   } finally {
     await explainer?.close();
   }
@@ -84,6 +93,13 @@ function openPictures(
   const { path: data } = settings.data;
   if (data === null) return drawnPictures(rows);
   if (extname(data).toLowerCase() === '.safetensors') return null;
+  if (!existsSync(data)) {
+    throw new DdrcError({
+      code: 'DATA_MISSING',
+      message: `there is no ${data}; where they are now is said by ddrc report --data PATH`,
+      where: data,
+    });
+  }
   const { root } = readListing(data);
   // The root of a table is the table itself.
   const fileOf = (path: string) => [root, dirname(root)].map((place) => resolve(place, path)).find((file) => existsSync(file));

@@ -1,7 +1,7 @@
 /*
  * `ddrc explain`: its numbers beside those of the graphs themselves, its pictures pixel by pixel, and what it refuses.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -226,6 +226,8 @@ describe('ddrc explain', () => {
     damaged: ['explain', 'run', first, 'cut.png', '--out', 'never'],
     missing: ['explain', 'run', 'nothing.png', '--out', 'never'],
     begun: ['explain', 'begun', first, '--out', 'never'],
+    lost: ['explain', 'lost run', first, '--out', 'never'],
+    unexported: ['predict', 'lost run', first],
     arrays: ['explain', 'arrays', first, '--out', 'never'],
     none: ['explain', 'data', first, '--out', 'never'],
     file: ['explain', 'run', first, '--out', 'cut.png'],
@@ -253,6 +255,8 @@ describe('ddrc explain', () => {
     for (const { code, stderr } of trained) expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     mkdirSync(at('begun'));
     cpSync(at('run', 'config.json'), at('begun', 'config.json'));
+    cpSync(at('run'), at('lost run'), { recursive: true });
+    for (const name of ['best.safetensors', 'model.onnx']) rmSync(at('lost run', name));
     cpSync(at('run'), at('silent'), { recursive: true });
     zeroWeights(at('silent', 'best.safetensors'));
     const results = await ddrcInOneProcess(Object.values(calls), folder);
@@ -341,6 +345,8 @@ describe('ddrc explain', () => {
     ['damaged', 1, 'IMAGE_DAMAGED'],
     ['missing', 1, 'DATA_MISSING'],
     ['begun', 1, 'FILE_MISSING  the run in begun has no weights yet'],
+    ['lost', 1, 'FILE_MISSING  the weights of the run in lost run are gone: its best.safetensors is missing'],
+    ['unexported', 1, 'FILE_MISSING  the run in lost run has lost its model.onnx and its best.safetensors'],
     ['arrays', 1, 'MODEL_FOREIGN  small does not take one square colour picture'],
     ['none', 1, 'RUN_INVALID'],
     ['file', 1, 'OUTPUT_UNWRITABLE'],

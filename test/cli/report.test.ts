@@ -102,6 +102,9 @@ const calls = {
   arrays: ['report', 'arrays'],
   silent: ['report', 'silent'],
   table: ['report', 'table'],
+  moved: ['report', 'gone', '--data', 'data', '--out', 'moved.html'],
+  nowhere: ['report', 'gone', '--data', 'nowhere', '--out', 'moved.html'],
+  lost: ['report', 'lost'],
   damaged: ['report', 'damaged'],
   early: ['report', 'early'],
   unwritable: ['report', 'run', '--out', 'data'],
@@ -164,7 +167,7 @@ beforeAll(async () => {
   }
   writePredictions('run', ['000.png', '001.png', '002.png', '003.png']);
   writeFileSync(at('arrays', 'predictions.csv'), 'path,label,predicted,group,p:0,p:1,p:2\n5,2,0,,0.6,0.3,0.1\n');
-  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table'])
+  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table', 'lost'])
     cpSync(at('run'), at(copy), { recursive: true });
   for (const copy of ['killed', 'going']) {
     const text = readFileSync(at(copy, 'metrics.jsonl'), 'utf8');
@@ -172,6 +175,7 @@ beforeAll(async () => {
   }
   for (const name of ['metrics.jsonl', 'best.safetensors', 'last.safetensors', 'model.onnx', 'predictions.csv'])
     rmSync(at('begun', name));
+  rmSync(at('lost', 'best.safetensors'));
   rmSync(at('silent', 'predictions.csv'));
   writeFileSync(at('damaged', 'predictions.csv'), 'path,label\n"open');
   const config = JSON.parse(readFileSync(at('gone', 'config.json'), 'utf8'));
@@ -264,15 +268,30 @@ describe('ddrc report', () => {
   });
 
   it.each([
-    ['gone', 'The images are not shown: there is no file or folder'],
+    ['gone', `The images are not shown: there is no ${at('gone', 'moved')}; `],
     ['arrays', 'The examples are arrays, so there are no images to show.'],
     ['silent', 'The run has no predictions.csv'],
     ['damaged', 'The predictions cannot be read: the CSV file cannot be read: a quoted cell is never closed.'],
   ] as const)('of a run whose images cannot be shown (%s) says why', (run, sentence) => {
-    expect(outcomes[run]).toMatchObject({ code: 0, stderr: '' });
+    expect(outcomes[run]).toMatchObject({ code: 0 });
+    // What a page would have, were it there, is also said to who writes it.
+    expect(outcomes[run].stderr).toEqual(run === 'arrays' ? '' : expect.stringContaining(`note    ${sentence}`));
     expect(page(run)).toContain(sentence);
     expect(page(run)).not.toContain('<img');
     expect(page(run)).toContain('Confusion matrix');
+  });
+
+  it('takes images from where they have been moved to', () => {
+    expect(outcomes.moved).toMatchObject({ code: 0, stderr: '' });
+    expect(readFileSync(at('moved.html'), 'utf8').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('says that weights are gone, and not that there were none yet', () => {
+    expect(outcomes.lost).toMatchObject({ code: 0 });
+    expect(outcomes.lost.stderr).toMatch(
+      /^note {4}There is no Grad-CAM: the weights of the run in .* are gone: its best\.safetensors/,
+    );
+    expect(page('lost').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(2);
   });
 
   it('of a run that --patience ended says so, and does not call it stopped', () => {
@@ -402,6 +421,7 @@ describe('ddrc report', () => {
 
   it.each([
     ['unwritable', 1, 'OUTPUT_UNWRITABLE'],
+    ['nowhere', 1, 'DATA_MISSING'],
     ['none', 1, 'RUN_INVALID'],
     ['pictures', 1, 'RUN_INVALID'],
   ] as const)('refuses %s', (name, code, error) => {
