@@ -1,5 +1,6 @@
 import { basename, extname, join } from 'node:path';
 import type { Command } from 'commander';
+import { formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { decodeFile } from '../runtime/data/decode.ts';
 import { listImages } from '../runtime/data/layout.ts';
@@ -9,7 +10,7 @@ import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
 import { Explainer, isNothing } from './explainer.ts';
 import { usageError } from './failure.ts';
-import { addRequired, wholeNumber } from './flags.ts';
+import { addRequired, oneOf, wholeNumber } from './flags.ts';
 import { type Explanation, explanationPicture } from './report/explanation-picture.ts';
 import { textTable } from './text-table.ts';
 import { openTrainedProgram } from './trained-program.ts';
@@ -20,6 +21,7 @@ interface ExplainFlags {
   readonly features?: boolean;
   readonly channels: number;
   readonly threads?: number;
+  readonly onBadImage: 'stop' | 'skip';
   readonly json?: boolean;
 }
 
@@ -37,6 +39,7 @@ export function add(program: Command): void {
     .option('--features', 'also show the feature map that each part of the model hands on')
     .option('--channels <n>', 'with --features: how many channels of each part, the most active ones', wholeNumber(1, 64), 12)
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
+    .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
     .option('--json', 'an array of {file, picture, class, explained, nothingSpoke, probabilities} in place of the table')
     .addHelpText(
       'after',
@@ -56,17 +59,19 @@ interface Row extends Pick<Explanation, 'file' | 'predicted' | 'explained' | 'sc
 }
 
 async function explain(run: string, images: readonly string[], flags: ExplainFlags): Promise<void> {
-  const files = listImages(images);
+  const named = listImages(images);
   const explainer = await Explainer.open(await openTrainedProgram(run), flags);
   const display = createProgress(process.stderr);
   try {
     const label = flags.class === undefined ? null : labelOf(flags.class, explainer.classes);
     // Nothing is written before every image is known to be one.
-    for (const [i, file] of files.entries()) {
-      await decodeFile(file, explainer.size);
-      display.count('reading images', i + 1, files.length);
+    const files: string[] = [];
+    for (const [i, file] of named.entries()) {
+      if (await isReadable(file, explainer.size, flags.onBadImage, display.print)) files.push(file);
+      display.count('reading images', i + 1, named.length);
     }
-    makeFolder(flags.out);
+    if (files.length === 0) process.exitCode = 1;
+    else makeFolder(flags.out);
     const names = picturesOf(files);
     const rows: Row[] = [];
     for (const [i, file] of files.entries()) {
@@ -82,6 +87,26 @@ async function explain(run: string, images: readonly string[], flags: ExplainFla
   } finally {
     display.end();
     await explainer.close();
+  }
+}
+
+/**
+ * Whether a file is an image. One that is none is said to be left out.
+ * @throws DdrcError of a file that is none, where the first such file is the end
+ */
+async function isReadable(
+  file: string,
+  size: number,
+  onBadImage: 'stop' | 'skip',
+  say: (line: string) => void,
+): Promise<boolean> {
+  try {
+    await decodeFile(file, size);
+    return true;
+  } catch (error) {
+    if (onBadImage === 'stop' || !isDdrcError(error)) throw error;
+    say(`left out: ${formatDiagnosis({ code: error.code, message: error.message, where: file })}`);
+    return false;
   }
 }
 

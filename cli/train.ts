@@ -112,7 +112,9 @@ async function startNew(path: string | undefined, flags: TrainFlags): Promise<vo
   const made = missingFolders(resolve(folder));
   let run: Run;
   try {
-    run = createRun(folder, configOf(prepared.program.name, resolve(folder), prepared.settings));
+    const notes = allNotes(prepared);
+    const config = configOf(prepared.program.name, resolve(folder), prepared.settings);
+    run = createRun(folder, notes.length > 0 ? { ...config, notes } : config);
   } catch (error) {
     removeFolders(made);
     throw error;
@@ -209,22 +211,23 @@ async function writeReportOf({ paths }: Run, threads: number, say: (line: string
   if (problem) say(`note    ${problem}`);
 }
 
-function introduce(
-  { program, source, settings, why }: Prepared,
-  paths: RunPaths,
-  display: ProgressDisplay,
-  resume: boolean,
-): void {
+function introduce(prepared: Prepared, paths: RunPaths, display: ProgressDisplay, resume: boolean): void {
+  const { program, source, settings, why } = prepared;
   const options = Object.entries(settings.options).map(([name, value]) => `${name}=${value}`);
   if (source.kind === 'drawn')
     display.print('no --data was given: training on cells that ddrc draws itself; they are drawn, not real');
   display.print(`${program.name}  ${options.join(' ')}`);
   display.print(`data    ${describeParts(source)}`);
   if (source.classes) display.print(`classes ${source.classes.join(', ')}`);
-  for (const note of [...source.notes, ...notesOf(settings)]) display.print(`note    ${note}`);
+  for (const note of allNotes(prepared)) display.print(`note    ${note}`);
   const threads = `${settings.threads} ${settings.threads === 1 ? 'thread' : 'threads'}`;
   display.print(`device  ${settings.provider}${settings.provider === 'cpu' ? `, ${threads}` : ''} (${why})`);
   display.print(`run     ${shown(paths.folder)}${resume ? ', resumed' : ''}`);
+}
+
+/** What a user should know about the data and the settings, a sentence each. */
+function allNotes({ source, settings }: Prepared): string[] {
+  return [...source.notes, ...notesOf(settings)];
 }
 
 /** What a user should know about settings that go together badly, a sentence each. */

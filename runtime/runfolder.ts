@@ -99,6 +99,15 @@ export function createRun(folder: string, config: RunConfig): Run {
 }
 
 /**
+ * Adds to the `notes` of a run's config.json: what a reader of the run should know, a sentence each.
+ * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
+ */
+export function addNotes({ config: file }: RunPaths, notes: readonly string[]): void {
+  const config = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileAtomic(file, `${JSON.stringify({ ...config, notes: [...(config.notes ?? []), ...notes] }, null, 2)}\n`);
+}
+
+/**
  * Opens an existing run folder; with `lock`, to train on in it (which `eval` and `predict` do not need).
  * @throws DdrcError RUN_INVALID (no folder, no or unreadable config.json, another version), RUN_LOCKED, OUTPUT_UNWRITABLE
  */

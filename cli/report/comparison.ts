@@ -2,7 +2,7 @@ import { isDdrcError } from '../../diagnostics/error.ts';
 import { firstThree } from '../../runtime/flat-state.ts';
 import { instantiate, loadModel } from '../load-model.ts';
 import type { RunRecord } from './run-record.ts';
-import { flatSettings, mixedAccuracy, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, readable, timings, trainingLoss } from './summary.ts';
 
 /** Figures of one run; null where it has none. Those of training and validation are of the epoch whose weights it keeps. */
 export interface RunFigures {
@@ -87,7 +87,7 @@ async function parametersOf({ settings }: RunRecord): Promise<number | null> {
 function differences(records: readonly RunRecord[]): Record<string, string[]> {
   const all = records.map(({ config, settings }) => {
     const { model, ddrc } = config;
-    return new Map([...flatSettings({ model, ddrc, ...settings })].filter(([name]) => !derived.test(name)));
+    return new Map([...flatSettings(readable({ model, ddrc, ...settings }))].filter(([name]) => !derived.test(name)));
   });
   const names = [...new Set(all.flatMap((one) => [...one.keys()]))];
   const rows = names.map((name): [string, string[]] => [name, all.map((one) => one.get(name) ?? '')]);
@@ -139,6 +139,10 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
     stoppedEarly ? [`${names[i]} after ${epochs.length} of ${settings.epochs} epochs`] : [],
   );
   if (early.length > 0) notes.push(`Ended early, by --patience: ${early.join(', ')}.`);
+  for (const sentence of new Set(records.map(({ settings }) => trainingLoss(settings)))) {
+    const where = names.filter((_, i) => trainingLoss(records[i].settings) === sentence && records[i].best);
+    if (sentence && where.length > 0) notes.push(`${sentence} (${where.join(', ')}).`);
+  }
   const mixed = names.filter((_, i) => records[i].settings.mix && records[i].best?.train.accuracy !== undefined);
   if (mixed.length > 0) notes.push(`${mixedAccuracy} (${mixed.join(', ')}).`);
   return notes;

@@ -1,5 +1,5 @@
 import { html } from './html.ts';
-import { page } from './page.ts';
+import { noteList, page } from './page.ts';
 import type { RunRecord } from './run-record.ts';
 import {
   calibrationSection,
@@ -25,13 +25,14 @@ export interface Report {
  * @param threads of one operator, for Grad-CAM; by default one for each processor
  */
 export async function reportPage(run: RunRecord, threads?: number): Promise<Report> {
-  const { name, config, settings, test, epochs, stoppedEarly } = run;
+  const { name, config, settings, test, epochs, stoppedEarly, notes } = run;
   const state = stateLine(run);
   const options = Object.entries(settings.options).map(([option, value]) => `${option}=${value}`);
   const top = html`${state && html`<p class="banner" role="note">${state}</p>`}
 <p class="result">${resultLine(run)}</p>
 ${stoppedEarly ? html`<p class="quiet">${earlyEnd(settings, epochs.length)}</p>` : null}
-<p class="quiet">${config.model} ${options.join(' ')}</p>`;
+<p class="quiet">${config.model} ${options.join(' ')}</p>
+${noteList(notes)}`;
   const wrong = test && (await wrongImages(run, threads));
   const written = page(`${config.model}: ${name}`, top, [
     curves(run),

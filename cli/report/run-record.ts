@@ -22,6 +22,8 @@ export interface RunRecord {
   readonly failure: string | null;
   /** Whether `--patience` ended the training before its last epoch. */
   readonly stoppedEarly: boolean;
+  /** What was said when it started: images that were left out, groups that parts share, and the like. A sentence each. */
+  readonly notes: readonly string[];
   readonly epochs: readonly EpochLine[];
   /** The epoch whose weights the run keeps: that with the lowest validation loss, or the last; null before the first. */
   readonly best: EpochLine | null;
@@ -53,6 +55,7 @@ export function readRun(folder: string, own = false): RunRecord {
     state: failure === null ? state : 'failed',
     failure,
     stoppedEarly,
+    notes: Array.isArray(config.notes) ? config.notes.map(String) : [],
     epochs,
     best: epochs.reduce<EpochLine | null>(
       (best, line) => (best?.val && line.val && line.val.loss >= best.val.loss ? best : line),

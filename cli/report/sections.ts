@@ -8,7 +8,7 @@ import { lineChart, type ReliabilityBin, reliabilityChart, type Series } from '.
 import { type Content, html } from './html.ts';
 import { crowding, noteList, type Section, table, wide } from './page.ts';
 import type { RunRecord, TestRecord } from './run-record.ts';
-import { flatSettings, mixedAccuracy, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, readable, timings, trainingLoss } from './summary.ts';
 import type { WrongImages } from './wrong-images.ts';
 
 /** The most classes whose confusion matrix a page has room for. */
@@ -40,7 +40,8 @@ export function curves({ epochs, settings }: RunRecord): Section {
   ]);
   const head = ['epoch', 'training loss', 'accuracy', 'validation loss', 'accuracy', 'learning rate', 'seconds'];
   const mixed = settings.mix && epochs.some(({ train }) => train.accuracy !== undefined);
-  const content = html`${mixed ? html`<p>${mixedAccuracy}.</p>` : null}<div class="charts">${[
+  const said = [trainingLoss(settings), mixed ? mixedAccuracy : null].filter((sentence) => sentence !== null);
+  const content = html`${said.map((sentence) => html`<p>${sentence}.</p>`)}<div class="charts">${[
     chart(
       'Loss',
       both(
@@ -180,7 +181,7 @@ export function timingSection(run: RunRecord): Section {
 
 /** Everything that the training was asked for. */
 export function configuration({ config }: RunRecord): Section {
-  const rows = flatSettings(config).map(([name, value]) => [name, value]);
+  const rows = flatSettings(readable(config)).map(([name, value]) => [name, value]);
   return { title: 'Configuration', content: table('config.json', ['setting', 'value'], rows, 'texts') };
 }
 

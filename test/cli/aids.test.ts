@@ -138,6 +138,12 @@ describe('ddrc train --patience', () => {
     const lines = readLines(at('early', 'metrics.jsonl')) as { epoch?: number; stoppedEarly?: true }[];
     expect(lines.filter(({ stoppedEarly }) => stoppedEarly).map(({ epoch }) => epoch)).toEqual([Number(epochs)]);
     expect(configOf('early').patience).toBe(1);
+    const split = expect.stringContaining('Split by file: no groups are known');
+    expect(configOf('early').notes).toEqual([
+      split,
+      expect.stringContaining('The cosine schedule is laid out for all 30 epochs'),
+    ]);
+    expect(configOf('plain').notes).toEqual([split]);
     const { again } = said;
     expect(again.stderr).toContain(`is complete: ${epochs} of 30 epochs, ended by --patience 1`);
     expect(JSON.parse(again.stdout)).toMatchObject({ stopped: false, stoppedEarly: true, epochs: Number(epochs) });

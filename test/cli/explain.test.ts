@@ -224,6 +224,8 @@ describe('ddrc explain', () => {
     ],
     class: ['explain', 'run', first, '--out', 'never', '--class', 'bleu'],
     damaged: ['explain', 'run', first, 'cut.png', '--out', 'never'],
+    skipped: ['explain', 'run', 'cut.png', first, '--out', 'skipped', '--on-bad-image', 'skip', '--json'],
+    onlyBad: ['explain', 'run', 'cut.png', '--out', 'never', '--on-bad-image', 'skip', '--json'],
     missing: ['explain', 'run', 'nothing.png', '--out', 'never'],
     begun: ['explain', 'begun', first, '--out', 'never'],
     lost: ['explain', 'lost run', first, '--out', 'never'],
@@ -304,6 +306,14 @@ describe('ddrc explain', () => {
     };
     expect(await ink(1)).toBe(0);
     expect(await ink(0)).toBeGreaterThan(50);
+  });
+
+  it('leaves out what is no image, where it is asked to', () => {
+    expect(outcomes.skipped).toMatchObject({ code: 0, stderr: expect.stringContaining('left out: IMAGE_DAMAGED') });
+    expect(JSON.parse(outcomes.skipped.stdout).map(({ file }: { file: string }) => file)).toEqual([first]);
+    expect(readdirSync(at('skipped'))).toEqual(['000-explained.png']);
+    expect(outcomes.onlyBad).toMatchObject({ code: 1, stdout: '[]\n' });
+    expect(existsSync(at('never'))).toBe(false);
   });
 
   it('draws one picture at a time, by as many threads as it is given', async () => {

@@ -360,7 +360,25 @@ describe('ddrc report', () => {
     [
       'of mixed images',
       { config: { mix: { mixup: 0.2, cutmix: 0 } } },
-      ['the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model.'],
+      [
+        'the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model.',
+        'The training loss is with --mixup and --cutmix, and the losses of validation and test are without',
+      ],
+      [],
+    ],
+    [
+      'with notes of its start',
+      { config: { notes: ['Two splits share 3 groups.', 'Left out: <a>.png.'] } },
+      ['<ul class="notes"><li>Two splits share 3 groups.</li><li>Left out: &#60;a&#62;.png.</li></ul>'],
+      ['<th scope="row">notes</th>'],
+    ],
+    [
+      'of weighted classes',
+      { config: { classes: ['a', 'b', 'c'], classWeights: [0.5, 2, 1 / 3] } },
+      [
+        'The training loss is with --class-weights, and the losses of validation and test are without',
+        '<th scope="row">classWeights</th><td>a=0.5000, b=2.000, c=0.3333</td>',
+      ],
       [],
     ],
     [
@@ -478,7 +496,10 @@ describe('ddrc compare', () => {
       'test MCC, all classes': '0.346',
       'test log loss': '0.7500',
     });
-    expect(notes).toEqual([expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/)]);
+    expect(notes).toEqual([
+      expect.stringMatching(/^The training loss is with --mixup and --cutmix, .* \(rich one\)\.$/),
+      expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/),
+    ]);
   });
 
   it('says which figures are not of the same examples', async () => {
