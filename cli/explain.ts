@@ -1,5 +1,6 @@
 import { basename, extname, join } from 'node:path';
 import type { Command } from 'commander';
+import { formatDiagnosis, isDdrcError } from '../diagnostics/error.ts';
 import { suggestion } from '../diagnostics/suggest.ts';
 import { decodeFile } from '../runtime/data/decode.ts';
 import { listImages } from '../runtime/data/layout.ts';
@@ -7,9 +8,9 @@ import { makeFolder, writeFileAtomic } from '../runtime/files.ts';
 import { argmax } from '../runtime/metrics.ts';
 import { createProgress } from '../runtime/progress.ts';
 import { example } from './example.ts';
-import { Explainer } from './explainer.ts';
+import { Explainer, isNothing } from './explainer.ts';
 import { usageError } from './failure.ts';
-import { addRequired, wholeNumber } from './flags.ts';
+import { addRequired, oneOf, wholeNumber } from './flags.ts';
 import { type Explanation, explanationPicture } from './report/explanation-picture.ts';
 import { textTable } from './text-table.ts';
 import { openTrainedProgram } from './trained-program.ts';
@@ -20,6 +21,7 @@ interface ExplainFlags {
   readonly features?: boolean;
   readonly channels: number;
   readonly threads?: number;
+  readonly onBadImage: 'stop' | 'skip';
   readonly json?: boolean;
 }
 
@@ -37,7 +39,8 @@ export function add(program: Command): void {
     .option('--features', 'also show the feature map that each part of the model hands on')
     .option('--channels <n>', 'with --features: how many channels of each part, the most active ones', wholeNumber(1, 64), 12)
     .option('--threads <n>', 'threads of one operator (default: one for each processor)', wholeNumber(1, 256))
-    .option('--json', 'an array of {file, picture, class, explained, probabilities} in place of the table')
+    .option('--on-bad-image <what>', 'stop at an image that cannot be read, or skip it', oneOf('stop', 'skip'), 'stop')
+    .option('--json', 'an array of {file, picture, class, explained, nothingSpoke, probabilities} in place of the table')
     .addHelpText(
       'after',
       example(
@@ -51,28 +54,32 @@ export function add(program: Command): void {
 /** An image in what the command prints. */
 interface Row extends Pick<Explanation, 'file' | 'predicted' | 'explained' | 'scores'> {
   readonly picture: string;
+  /** Whether nothing in the feature map spoke for the class that is explained. */
+  readonly nothingSpoke: boolean;
 }
 
 async function explain(run: string, images: readonly string[], flags: ExplainFlags): Promise<void> {
-  const files = listImages(images);
+  const named = listImages(images);
   const explainer = await Explainer.open(await openTrainedProgram(run), flags);
   const display = createProgress(process.stderr);
   try {
     const label = flags.class === undefined ? null : labelOf(flags.class, explainer.classes);
     // Nothing is written before every image is known to be one.
-    for (const [i, file] of files.entries()) {
-      await decodeFile(file, explainer.size);
-      display.count('reading images', i + 1, files.length);
+    const files: string[] = [];
+    for (const [i, file] of named.entries()) {
+      if (await isReadable(file, explainer.size, flags.onBadImage, display.print)) files.push(file);
+      display.count('reading images', i + 1, named.length);
     }
-    makeFolder(flags.out);
+    if (files.length === 0) process.exitCode = 1;
+    else makeFolder(flags.out);
     const names = picturesOf(files);
     const rows: Row[] = [];
     for (const [i, file] of files.entries()) {
       const explanation = await explanationOf(explainer, file, label, flags);
       const picture = join(flags.out, names[i]);
       writeFileAtomic(picture, await explanationPicture(explanation));
-      const { predicted, explained, scores } = explanation;
-      rows.push({ file, picture, predicted, explained, scores });
+      const { predicted, explained, scores, attention } = explanation;
+      rows.push({ file, picture, predicted, explained, nothingSpoke: isNothing(attention), scores });
       display.count('explaining images', i + 1, files.length);
     }
     display.end();
@@ -80,6 +87,26 @@ async function explain(run: string, images: readonly string[], flags: ExplainFla
   } finally {
     display.end();
     await explainer.close();
+  }
+}
+
+/**
+ * Whether a file is an image. One that is none is said to be left out.
+ * @throws DdrcError of a file that is none, where the first such file is the end
+ */
+async function isReadable(
+  file: string,
+  size: number,
+  onBadImage: 'stop' | 'skip',
+  say: (line: string) => void,
+): Promise<boolean> {
+  try {
+    await decodeFile(file, size);
+    return true;
+  } catch (error) {
+    if (onBadImage === 'stop' || !isDdrcError(error)) throw error;
+    say(`left out: ${formatDiagnosis({ code: error.code, message: error.message, where: file })}`);
+    return false;
   }
 }
 
@@ -131,11 +158,12 @@ function picturesOf(files: readonly string[]): string[] {
 
 function asJson(rows: readonly Row[]): string {
   return JSON.stringify(
-    rows.map(({ file, picture, predicted, explained, scores }) => ({
+    rows.map(({ file, picture, predicted, explained, nothingSpoke, scores }) => ({
       file,
       picture,
       class: predicted,
       explained,
+      nothingSpoke,
       probabilities: Object.fromEntries(scores.map(({ name, probability }) => [name, probability])),
     })),
   );
@@ -146,8 +174,10 @@ function asText(rows: readonly Row[]): string {
     const probability = scores.find(({ name }) => name === predicted)!.probability;
     return [file, predicted, probability.toFixed(3), explained, picture];
   });
-  return textTable(
+  const table = textTable(
     [['file', 'class', 'probability', 'explained', 'picture'], ...lines],
     ['left', 'left', 'right', 'left', 'left'],
   );
+  const silent = rows.filter(({ nothingSpoke }) => nothingSpoke);
+  return [table, ...silent.map(({ file, explained }) => `${file}: nothing in the feature map spoke for ${explained}`)].join('\n');
 }

@@ -14,6 +14,11 @@ export interface PlaceMap {
   readonly data: Float32Array;
 }
 
+/** Whether there is no attention anywhere: nothing in the feature map spoke for the class, and the ReLU of Grad-CAM left nothing. */
+export function isNothing({ data }: PlaceMap): boolean {
+  return data.every((value) => value === 0);
+}
+
 /** The feature map that a part of the model hands on, channel by channel. */
 export interface PartFeatures {
   /** The scope at the top of the model. */
@@ -35,7 +40,7 @@ export class Explainer {
    * Compiles the graphs and opens a session for each; close it when done.
    * @param features whether {@link features} will be asked for
    * @param threads of one operator; by default one for each processor
-   * @throws DdrcError MODEL_FOREIGN where the model takes no picture, MODEL_INVALID where it has no scores or no feature maps
+   * @throws DdrcError MODEL_FOREIGN where the model takes no picture, MODEL_INVALID where it has no scores, MODEL_MAPLESS where it has no feature maps
    */
   static async open(
     { program, settings, weights }: TrainedProgram,

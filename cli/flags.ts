@@ -84,7 +84,9 @@ export function addModelFlags(command: Command): Command {
 function collect(text: string, before: Readonly<Record<string, string>> = {}): Record<string, string> {
   const at = text.indexOf('=');
   if (at < 1) throw new InvalidArgumentError('It must be NAME=VALUE.');
-  return { ...before, [text.slice(0, at)]: text.slice(at + 1) };
+  const name = text.slice(0, at);
+  if (Object.hasOwn(before, name)) throw new InvalidArgumentError(`It sets ${name} a second time.`);
+  return { ...before, [name]: text.slice(at + 1) };
 }
 
 /** The options that the flags set, as the model takes them. */

@@ -2,6 +2,7 @@ import { existsSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { makeFolder, writeFileAtomic } from '../runtime/files.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
@@ -37,7 +38,7 @@ function init(path: string): void {
   }
   const shown = [...files.keys()].filter((file) => !basename(file).startsWith('.'));
   const next = [
-    ...(folder === process.cwd() ? [] : [`cd ${quoted(path)}`]),
+    ...(folder === process.cwd() ? [] : [`cd ${shellWord(path)}`]),
     'npm install',
     'npx ddrc build model.ts --out build',
     'npx ddrc train model.ts',
@@ -78,8 +79,4 @@ function checkEmpty(path: string, folder: string): void {
     where: folder,
     hint: 'give another name, or empty the folder first',
   });
-}
-
-function quoted(path: string): string {
-  return /^[\w./-]+$/.test(path) ? path : JSON.stringify(path);
 }

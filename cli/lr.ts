@@ -1,6 +1,6 @@
 import { type Command, Option } from 'commander';
 import { createProgress } from '../runtime/progress.ts';
-import { type RangeSuggestion, type RangeTest, rangeTest, suggestRates } from '../runtime/range-test.ts';
+import { type RangePoint, type RangeSuggestion, type RangeTest, rangeTest, suggestRates } from '../runtime/range-test.ts';
 import { example } from './example.ts';
 import { usageError } from './failure.ts';
 import { addModelFlags, decimal, list, oneOf, wholeNumber } from './flags.ts';
@@ -96,7 +96,9 @@ async function findRate(path: string | undefined, { steps, from, to, ...flags }:
       });
       display.end();
       const suggestion = suggestRates(tried.points, steps);
-      process.stdout.write(flags.json ? `${JSON.stringify({ ...suggestion, ...tried })}\n` : textOf(tried, suggestion, steps));
+      process.stdout.write(
+        flags.json ? `${JSON.stringify({ ...suggestion, ...tried })}\n` : textOf(tried, suggestion, steps, augmentation !== null),
+      );
     } finally {
       await close();
     }
@@ -109,33 +111,56 @@ const ends = {
   diverged: 'the loss had grown beyond four times its lowest',
   notFinite: 'the next loss was no finite number',
 };
-const lacks = {
-  points: 'these are too few to suggest a rate from: try more --steps, or a lower --to',
-  fall: 'the loss fell no further than it varies from batch to batch: try more --steps, a larger --batch or --augment none',
-};
 
-/** A row for each few steps: the rate, the smoothed loss as a number and as a bar from the lowest to the first. */
-function textOf({ points, end }: RangeTest, { lacking, steepest, tenthOfLowest }: RangeSuggestion, steps: number): string {
+/** Why there is no suggestion. @param varied whether images are augmented */
+function lackOf(lacking: 'points' | 'fall', varied: boolean): string {
+  if (lacking === 'points') return 'these are too few to suggest a rate from: try more --steps, or a lower --to';
+  const ways = varied ? 'more --steps, a larger --batch or --augment none' : 'more --steps or a larger --batch';
+  return `the loss fell no further than it varies from batch to batch: try ${ways}`;
+}
+
+/** How a range test ended; nothing where all rates were tried and nothing happened. */
+export function endOf({ points, end }: Pick<RangeTest, 'points' | 'end'>, steps: number): string[] {
+  if (end === 'complete') return [];
+  const early = points.length < steps ? `ended after ${points.length} of ${steps} rates` : `at the last of ${steps} rates`;
+  return [`${early}: ${ends[end]}`];
+}
+
+/**
+ * The losses that bars are drawn between: from the lowest to the largest before it; where that fall is less than a quarter of how far the losses lie apart, to the
+ * largest of all. The loss that ended a test by divergence does not count.
+ */
+export function scaleOf(
+  points: readonly Pick<RangePoint, 'smoothed'>[],
+  end: RangeTest['end'],
+): readonly [low: number, high: number] {
+  const losses = points.slice(0, end === 'diverged' && points.length > 1 ? -1 : undefined).map(({ smoothed }) => smoothed);
+  const low = Math.min(...losses);
+  const before = Math.max(...losses.slice(0, losses.indexOf(low) + 1));
+  const largest = Math.max(...losses);
+  return [low, 4 * (before - low) >= largest - low ? before : largest];
+}
+
+/** A row for each few steps: the rate, the smoothed loss as a number and as a bar, see {@link scaleOf}. */
+function textOf(tried: RangeTest, { lacking, steepest, tenthOfLowest }: RangeSuggestion, steps: number, varied: boolean): string {
+  const { points, end } = tried;
   const every = Math.ceil(points.length / chart.rows);
   const rows = points.filter((_, i) => i % every === 0 || i === points.length - 1);
-  const losses = points.map(({ smoothed }) => smoothed);
-  const lowest = Math.min(...losses);
-  const span = Math.max(points[0].smoothed - lowest, Number.MIN_VALUE);
+  const [low, high] = scaleOf(points, end);
   const bar = (loss: number) => {
-    const share = (loss - lowest) / span;
+    const share = (loss - low) / Math.max(high - low, Number.MIN_VALUE);
     return share > 1.02 ? `${'#'.repeat(chart.width)}+` : '#'.repeat(Math.round(Math.min(1, share) * chart.width));
   };
   const table = textTable(
     [['rate', 'loss', ''], ...rows.map(({ rate, smoothed }) => [rate.toExponential(1), smoothed.toPrecision(4), bar(smoothed)])],
     ['right', 'right', 'left'],
   );
-  const ended = end === 'complete' ? [] : [`ended after ${points.length} of ${steps} rates: ${ends[end]}`];
   const said =
     lacking !== null
-      ? [lacks[lacking]]
+      ? [lackOf(lacking, varied)]
       : [
           `steepest fall at ${steepest!.toExponential(1)}, a tenth of the rate of the lowest loss ${tenthOfLowest!.toExponential(1)}`,
           `try --lr ${tenthOfLowest!.toExponential(0)}, constant or as the peak of --schedule one-cycle`,
         ];
-  return `${[table, ...ended, ...said].join('\n')}\n`;
+  return `${[table, ...endOf(tried, steps), ...said].join('\n')}\n`;
 }

@@ -144,6 +144,7 @@ function settingsFrom(
       ...data,
       onBadImage: flags.onBadImage ?? 'stop',
       fingerprint: source.fingerprint,
+      partFingerprints: source.partFingerprints,
       contents: source.contents(),
       examples: source.counts,
     },

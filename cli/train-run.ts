@@ -5,7 +5,7 @@ import { loadStart, loadWeights } from '../runtime/checkpoint.ts';
 import { writeFileAtomic } from '../runtime/files.ts';
 import { expectedState } from '../runtime/manifest.ts';
 import type { ProgressDisplay } from '../runtime/progress.ts';
-import type { RunPaths } from '../runtime/runfolder.ts';
+import { addNotes, type RunPaths } from '../runtime/runfolder.ts';
 import type { TensorData } from '../runtime/tensor.ts';
 import { type TrainResult, train } from '../runtime/trainer.ts';
 import { asTensors, compileModel, namedTensors, resetLines } from './compile-for-device.ts';
@@ -52,6 +52,14 @@ export function startOf({ settings, compiled }: Prepared, resume: boolean, say: 
   return namedTensors(expected, start);
 }
 
+/** The most notes about the examples that a run keeps. */
+const mostNotes = 20;
+
+function shortened(notes: readonly string[]): string[] {
+  const rest = notes.length - mostNotes;
+  return rest > 0 ? [...notes.slice(0, mostNotes), `There are ${rest} more such notes.`] : [...notes];
+}
+
 /**
  * Reads the examples and trains into a run folder: checkpoints, metrics and, for each best epoch, model.onnx.
  * @throws DdrcError of the data, of files, LOSS_NOT_FINITE
@@ -70,6 +78,7 @@ export async function carryOut({ prepared, paths, resume, cache, signal, display
   });
   try {
     for (const note of data.notes) display.print(note);
+    if (!resume && data.notes.length > 0) addNotes(paths, shortened(data.notes));
     const { train: examples, val, test } = data.parts;
     if (!examples)
       throw new DdrcError({ code: 'DATA_EMPTY', message: 'there are no examples to train on', hint: 'give more data' });

@@ -21,6 +21,8 @@ export interface TrainSettings {
     readonly test: string | null;
     readonly onBadImage: 'stop' | 'skip';
     readonly fingerprint: string;
+    /** The same of each part by itself, for comparisons; null in run folders of before there was one. */
+    readonly partFingerprints: Readonly<Record<Part, string>> | null;
     /** A hash of what the images hold; null where the fingerprint covers it, and in the first run folders, which are not held to it. */
     readonly contents: string | null;
     /** How many examples each part has. */
@@ -88,7 +90,7 @@ export function settingsOf(config: RunConfig, folder: string): TrainSettings {
   const given: RunConfig = {
     ...laterSettings,
     ...config,
-    ...(isObject(config.data) && { data: { contents: null, ...(config.data as object) } }),
+    ...(isObject(config.data) && { data: { contents: null, partFingerprints: null, ...(config.data as object) } }),
     ...(isObject(config.augmentation) && { augmentation: { ...laterAugmentation, ...(config.augmentation as object) } }),
     ...(isObject(config.step) && { step: { tuned: {}, ...(config.step as object) } }),
   };
@@ -164,6 +166,8 @@ const orNull =
   (value) =>
     value === null || check(value);
 
+const parts: readonly Part[] = ['train', 'val', 'test'];
+
 /** What each setting has to be; what holds others stands before them. */
 const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boolean>> = {
   options: isObject,
@@ -174,6 +178,9 @@ const checks: Readonly<Record<string, (value: unknown, config: RunConfig) => boo
   'data.test': orNull(isText),
   'data.onBadImage': oneOf('stop', 'skip'),
   'data.fingerprint': isText,
+  'data.partFingerprints': orNull(
+    (value) => isObject(value) && parts.every((part) => isText((value as Record<Part, unknown>)[part])),
+  ),
   'data.contents': orNull(isText),
   'data.examples': isObject,
   'data.examples.train': isCount,

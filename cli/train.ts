@@ -2,6 +2,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { basename, resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import { isDdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { parseProgress } from '../runtime/checkpoint.ts';
 import { readBytes } from '../runtime/files.ts';
 import { formatReport, type Report } from '../runtime/metrics.ts';
@@ -111,7 +112,9 @@ async function startNew(path: string | undefined, flags: TrainFlags): Promise<vo
   const made = missingFolders(resolve(folder));
   let run: Run;
   try {
-    run = createRun(folder, configOf(prepared.program.name, resolve(folder), prepared.settings));
+    const notes = allNotes(prepared);
+    const config = configOf(prepared.program.name, resolve(folder), prepared.settings);
+    run = createRun(folder, notes.length > 0 ? { ...config, notes } : config);
   } catch (error) {
     removeFolders(made);
     throw error;
@@ -208,22 +211,23 @@ async function writeReportOf({ paths }: Run, threads: number, say: (line: string
   if (problem) say(`note    ${problem}`);
 }
 
-function introduce(
-  { program, source, settings, why }: Prepared,
-  paths: RunPaths,
-  display: ProgressDisplay,
-  resume: boolean,
-): void {
+function introduce(prepared: Prepared, paths: RunPaths, display: ProgressDisplay, resume: boolean): void {
+  const { program, source, settings, why } = prepared;
   const options = Object.entries(settings.options).map(([name, value]) => `${name}=${value}`);
   if (source.kind === 'drawn')
     display.print('no --data was given: training on cells that ddrc draws itself; they are drawn, not real');
   display.print(`${program.name}  ${options.join(' ')}`);
   display.print(`data    ${describeParts(source)}`);
   if (source.classes) display.print(`classes ${source.classes.join(', ')}`);
-  for (const note of [...source.notes, ...notesOf(settings)]) display.print(`note    ${note}`);
+  for (const note of allNotes(prepared)) display.print(`note    ${note}`);
   const threads = `${settings.threads} ${settings.threads === 1 ? 'thread' : 'threads'}`;
   display.print(`device  ${settings.provider}${settings.provider === 'cpu' ? `, ${threads}` : ''} (${why})`);
   display.print(`run     ${shown(paths.folder)}${resume ? ', resumed' : ''}`);
+}
+
+/** What a user should know about the data and the settings, a sentence each. */
+function allNotes({ source, settings }: Prepared): string[] {
+  return [...source.notes, ...notesOf(settings)];
 }
 
 /** What a user should know about settings that go together badly, a sentence each. */
@@ -258,7 +262,7 @@ function report({ paths }: Run, settings: TrainSettings, result: TrainResult, { 
   if (stopped) {
     const next =
       settings.engine === 'stock'
-        ? `go on with\n  npx ddrc train --resume ${folder}`
+        ? `go on with\n  npx ddrc train --resume ${shellWord(folder)}`
         : `what ONNX Runtime's training API began cannot be resumed; its weights are in\n  ${folder}/last.safetensors`;
     process.stdout.write(`stopped after ${epochs} of ${settings.epochs} epochs; ${next}\n`);
     return;
@@ -288,9 +292,10 @@ function nextSteps(model: string, folder: string, { classes }: TrainSettings): s
   const { scores, preprocessing } = describeModel(readBytes(model), model);
   if (scores === null) return [];
   const data = classes === null ? 'FILE.safetensors' : 'FOLDER';
-  const measure = `npx ddrc eval ${folder} --data ${data}`;
+  const run = shellWord(folder);
+  const measure = `npx ddrc eval ${run} --data ${data}`;
   if (preprocessing.length === 0) return [measure];
   const [{ size }] = preprocessing;
   const pageable = preprocessing.length === 1 && size[0] === 3 && size[1] === size[2];
-  return [`npx ddrc predict ${folder} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${folder}`] : [])];
+  return [`npx ddrc predict ${run} IMAGE…`, measure, ...(pageable ? [`npx ddrc serve ${run}`] : [])];
 }

@@ -1,8 +1,11 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { modelFile, type OpenModel, openModel } from '../runtime/predictor.ts';
 import { chooseProvider, parseDevice } from '../runtime/providers.ts';
+import { runPaths } from '../runtime/runfolder.ts';
+import { hasEpoch } from './report/run-record.ts';
 
 /** Where an inference model runs. */
 export interface DeviceFlags {
@@ -16,12 +19,18 @@ export interface DeviceFlags {
  */
 export async function openTrained(path: string, { device = 'cpu', threads }: DeviceFlags): Promise<OpenModel> {
   if (existsSync(join(path, 'config.json')) && !existsSync(modelFile(path))) {
-    const trained = existsSync(join(path, 'best.safetensors'));
+    const weights = existsSync(join(path, 'best.safetensors'));
+    const trained = weights || hasEpoch(runPaths(path));
+    const resume = `ddrc train --resume ${shellWord(path)}`;
     throw new DdrcError({
       code: 'FILE_MISSING',
-      message: `the run in ${path} has ${trained ? 'lost its model.onnx' : 'no model.onnx yet: it has not finished an epoch'}`,
+      message: `the run in ${path} has ${trained ? 'lost its model.onnx' : 'no model.onnx yet: it has not finished an epoch'}${trained && !weights ? ' and its best.safetensors' : ''}`,
       where: modelFile(path),
-      hint: `${trained ? 'have it written again by' : 'go on with'} ddrc train --resume ${path}`,
+      hint: !trained
+        ? `go on with ${resume}`
+        : weights
+          ? `have it written again by ${resume}`
+          : 'bring the files back, or train anew',
     });
   }
   const { provider } = await chooseProvider(parseDevice(device));

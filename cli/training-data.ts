@@ -58,6 +58,8 @@ export interface DataSource {
   readonly notes: readonly string[];
   /** A hash of what the examples are and how they are divided: a resumed run must find the same. */
   readonly fingerprint: string;
+  /** A hash of what the examples of each part are, whatever their order: where two runs have the same, their figures are of the same examples. */
+  readonly partFingerprints: Readonly<Record<Part, string>>;
   /** A hash of what the images hold, see {@link contentsHash}; null for other data, whose fingerprint covers it. */
   contents(): string | null;
   /** Reads the examples of these parts. */
@@ -106,6 +108,7 @@ function drawnSource({ val, test }: DataRequest, ports: ExamplePorts): DataSourc
     trainingCounts: () => drawnClasses.map(() => counts.train / drawnClasses.length),
     notes: [],
     fingerprint: hash(counts),
+    partFingerprints: eachPart((part) => hash([part, counts[part]])),
     contents: () => null,
     load: async (parts, { onProgress }) => {
       const wanted = parts.filter((part) => counts[part] > 0);
@@ -142,6 +145,7 @@ function imageSource(path: string, request: DataRequest, ports: ExamplePorts): D
       ),
     notes: [...listing.notes, ...parts.notes],
     fingerprint: fingerprintOf(listing, parts),
+    partFingerprints: eachPart((part) => hash(namedExamples(listing, parts[part]).sort())),
     contents: () => contentsHash([...parts.train, ...parts.val, ...parts.test].map((i) => listing.items[i].path)),
     load: async (wanted, { cache, onBadImage, onProgress }) => {
       const images = await loadImages(listing, {
@@ -178,6 +182,7 @@ function arraySource(path: string, request: DataRequest, { names, label }: Examp
   const { sources, ...parts } = chooseParts(listing, divisionOf(request));
   const said = (source: string) => source.replace('all images', 'all examples').replace(' by file', '');
   const dataset = (part: Part) => (parts[part].length > 0 ? subset(all, parts[part]) : null);
+  const content = createHash('sha256').update(readBytes(path)).digest('hex');
   return {
     kind: 'arrays',
     classes: null,
@@ -191,7 +196,8 @@ function arraySource(path: string, request: DataRequest, { names, label }: Examp
         parts.train.map((i) => labels[i]),
       ),
     notes: [],
-    fingerprint: hash([createHash('sha256').update(readBytes(path)).digest('hex'), parts.train, parts.val, parts.test]),
+    fingerprint: hash([content, parts.train, parts.val, parts.test]),
+    partFingerprints: eachPart((part) => hash([content, parts[part].toSorted((a, b) => a - b)])),
     contents: () => null,
     load: async () => ({
       parts: { train: dataset('train'), val: dataset('val'), test: dataset('test') },
@@ -232,6 +238,16 @@ function countByClass(classes: number, labels: readonly number[]): number[] {
 function fingerprintOf({ root, items, classes }: Listing, parts: Parts): string {
   const named = (part: Part) => parts[part].map((i) => [relative(root, items[i].path).replaceAll('\\', '/'), items[i].label]);
   return hash([classes, named('train'), named('val'), named('test')]);
+}
+
+/** Of each of these items its path within the data and its class. */
+function namedExamples({ root, items, classes }: Listing, part: readonly number[]): string[] {
+  const pathOf = (i: number) => relative(root, items[i].path).replaceAll('\\', '/');
+  return part.map((i) => JSON.stringify([pathOf(i), classes[items[i].label]]));
+}
+
+function eachPart<T>(of: (part: Part) => T): Record<Part, T> {
+  return { train: of('train'), val: of('val'), test: of('test') };
 }
 
 function hash(value: unknown): string {

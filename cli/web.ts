@@ -2,6 +2,7 @@ import { statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { example } from './example.ts';
 import { addRequired } from './flags.ts';
 import { bytes } from './quantity.ts';
@@ -27,7 +28,7 @@ async function web(run: string, { out }: { readonly out: string }): Promise<void
   writeSite(folder, files);
   const total = files.reduce((sum, file) => sum + sizeOf(file), 0);
   process.stdout.write(
-    `${out}  ${files.length} files, ${bytes(total)}\nany static host serves it, below any path; here: npx ddrc serve ${out}\n`,
+    `${out}  ${files.length} files, ${bytes(total)}\nany static host serves it, below any path; here: npx ddrc serve ${shellWord(out)}\n`,
   );
 }
 

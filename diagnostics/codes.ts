@@ -18,6 +18,7 @@ export const codes = {
   OPTION_UNKNOWN: 'A model has no option of the name given.',
   OPTION_INVALID: 'The value given for an option of a model is out of its range or of another type.',
   MODEL_INVALID: 'defineModel was given something that does not make a model.',
+  MODEL_MAPLESS: 'A model has no feature map of more than one place at its size, so there is none to show.',
   COMPILE_REQUEST: 'compile was called with something that it does not know, or with a value out of its range.',
   // Files, checkpoints and run folders
   EXPERIMENT_RUN: 'A training or a measurement of an experiment failed.',

@@ -232,7 +232,9 @@ function pick({ code, message, notes, hint, where, cause }: DdrcError) {
 /** `models/ddrnet.ts:41`: the innermost line of the stack outside ddrc's own code and other packages; none where no line is the model's. */
 function placeOf(error: Error): string | undefined {
   const own = fileURLToPath(new URL('..', import.meta.url));
-  for (const line of error.stack?.split('\n').slice(1) ?? []) {
+  // A model is built in one go: what a stack has behind an await is who asked for it.
+  const lines = error.stack?.split('\n').slice(1) ?? [];
+  for (const line of lines.filter((line) => !line.trim().startsWith('at async '))) {
     const match = /(?:\(|at )([^()]+?):(\d+):\d+\)?$/.exec(line.trim());
     if (!match || match[1].startsWith('node:')) continue;
     const name = match[1].replace(/\?.*$/, '');

@@ -68,7 +68,7 @@ export default defineModel({
   name: 'mobilenetv2',
   options: {
     /** Of the channels of each layer; the last layer's 1280 do not get fewer. */
-    width: float(1, { min: 0.05 }),
+    width: float(1, { min: 0.05, below: 10 }),
     classes: int(4, { min: 2 }),
     size: int(224, { min: 32, max: 4096 }),
     dropout: float(0.2, { min: 0, below: 1 }),

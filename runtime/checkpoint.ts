@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { TableEntry } from '../contract/manifest.ts';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { readBytes, writeFileAtomic } from './files.ts';
 import { checkNames, type ExpectedState, firstThree, modelHint, packed, unpackState, type Weights } from './flat-state.ts';
 import { parseSafetensors, type Safetensors, serializeSafetensors } from './safetensors.ts';
@@ -103,7 +104,7 @@ export function loadCheckpoint(path: string, expected: ExpectedState): Checkpoin
   const missing = missingState(weights, expected);
   if (missing) {
     const message = `${path} has no ${missing}, so a training cannot go on from it as if it had not stopped`;
-    const hint = `start a new run from its weights: --weights ${path}`;
+    const hint = `start a new run from its weights: --weights ${shellWord(path)}`;
     throw new DdrcError({ code: 'CHECKPOINT_INVALID', message, where: path, hint });
   }
   return { ...weights, step: weights.step, modelHash: metadata.model, progress };

@@ -3,6 +3,7 @@ import { existsSync, linkSync, readdirSync, readFileSync, renameSync, rmSync, st
 import { hostname } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { makeFolder, outputError, partialSuffix, systemCode, writeFileAtomic } from './files.ts';
 
 /** The version of the layout and of `config.json`. */
@@ -85,7 +86,7 @@ export function createRun(folder: string, config: RunConfig): Run {
       const isRun = existsSync(paths.config);
       const message = isRun ? `${folder} holds a run already` : `${folder} is not empty: it holds ${others[0]}`;
       const hint = isRun
-        ? `go on with --resume ${folder}, or give --run another folder`
+        ? `go on with --resume ${shellWord(folder)}, or give --run another folder`
         : 'give --run a folder that is new or empty';
       throw new DdrcError({ code: 'RUN_EXISTS', message, where: paths.folder, hint });
     }
@@ -95,6 +96,15 @@ export function createRun(folder: string, config: RunConfig): Run {
     throw error;
   }
   return { paths, config, release };
+}
+
+/**
+ * Adds to the `notes` of a run's config.json: what a reader of the run should know, a sentence each.
+ * @throws DdrcError OUTPUT_UNWRITABLE, DISK_FULL
+ */
+export function addNotes({ config: file }: RunPaths, notes: readonly string[]): void {
+  const config = JSON.parse(readFileSync(file, 'utf8'));
+  writeFileAtomic(file, `${JSON.stringify({ ...config, notes: [...(config.notes ?? []), ...notes] }, null, 2)}\n`);
 }
 
 /**

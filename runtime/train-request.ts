@@ -1,4 +1,5 @@
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import type { AugmentationSettings } from './data/augment.ts';
 import type { Dataset } from './data/dataset.ts';
 import type { MixSettings } from './data/mix.ts';
@@ -159,6 +160,6 @@ export function cannotResume(last: string): DdrcError {
     code: 'USAGE',
     message: "ONNX Runtime's training API gives no optimizer's state, so a run by it cannot be resumed as if it had not stopped",
     where: '--engine ort-training',
-    hint: `start a new run from its weights: --weights ${last}`,
+    hint: `start a new run from its weights: --weights ${shellWord(last)}`,
   });
 }

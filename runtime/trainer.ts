@@ -1,6 +1,7 @@
 import { existsSync, rmSync } from 'node:fs';
 import { availableParallelism } from 'node:os';
-import { DdrcError } from '../diagnostics/error.ts';
+import { DdrcError, isDdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { checkExamples, cut, overlap, prepareBatch } from './batches.ts';
 import { type Checkpoint, loadCheckpoint, loadWeights, type Progress, saveCheckpoint } from './checkpoint.ts';
 import { type Dataset, epochOrder } from './data/dataset.ts';
@@ -61,7 +62,7 @@ interface Sums {
  * Where the files keep averages of the weights (the manifest's `ema`), validation, test, best.safetensors and `onBest` are of these; last.safetensors has both.
  *
  * After an epoch, in this order, so that a process killed in between repeats the epoch's end: best.safetensors, `onBest`, metrics.jsonl, last.safetensors. After the test:
- * predictions.csv, metrics.jsonl.
+ * predictions.csv, metrics.jsonl. A loss that is no number leaves a last line `{"failed": "why"}`.
  *
  * @throws DdrcError TRAIN_TOO_FEW, LOSS_NOT_FINITE (the last checkpoint is the last good one), RESUME_DIFFERS, those of {@link partOf}, {@link checkLoop}, checkpoints,
  * files, data sets and the engine
@@ -70,6 +71,9 @@ export async function train(request: TrainRequest): Promise<TrainResult> {
   const training = new Training(request);
   try {
     return await training.run();
+  } catch (error) {
+    if (isDdrcError(error) && error.code === 'LOSS_NOT_FINITE') appendLine(request.paths.metrics, { failed: error.message });
+    throw error;
   } finally {
     await training.engine.close();
   }
@@ -96,6 +100,8 @@ class Training {
   private best: { loss: number | null; epoch: number | null } = { loss: null, epoch: null };
   private sums: Sums = { loss: 0, images: 0, correct: 0 };
   private savedAt = performance.now();
+  /** Steps that last.safetensors has behind it. */
+  private savedStep = 0;
 
   constructor(private readonly request: TrainRequest) {
     const { manifest, data, batch, accumulate = 1, loop = 1, provider, threads, checkpointMinutes = 5 } = request;
@@ -187,7 +193,7 @@ class Training {
         code: 'FILE_MISSING',
         message: `the run has trained epochs, but its checkpoint ${paths.last} is missing`,
         where: paths.last,
-        hint: `put it back, or start a new run from what there is: --weights ${paths.best}`,
+        hint: `put it back, or start a new run from what there is: --weights ${shellWord(paths.best)}`,
       });
     }
     rmSync(paths.best, { force: true });
@@ -211,7 +217,7 @@ class Training {
       throw differs(message, 'resume with the data and the --batch of the start');
     }
     const { epoch, batch, bestLoss, bestEpoch, sums } = progress;
-    Object.assign(this, { epoch, batch, step, best: { loss: bestLoss, epoch: bestEpoch } });
+    Object.assign(this, { epoch, batch, step, savedStep: step, best: { loss: bestLoss, epoch: bestEpoch } });
     this.sums = { loss: 0, images: 0, correct: 0, ...(sums as Partial<Sums>) };
   }
 
@@ -370,6 +376,7 @@ class Training {
   /** Writes the last checkpoint. */
   private async save(): Promise<void> {
     this.write(this.request.paths.last, await this.state());
+    this.savedStep = this.step;
   }
 
   private async state(): Promise<Weights> {
@@ -405,13 +412,18 @@ class Training {
   }
 
   private notFinite(message: string): DdrcError {
-    const hint =
-      'resume is pointless; train again with a lower --lr or with gradient clipping, or start from that checkpoint with --weights';
+    const { savedStep } = this;
+    const { last } = this.request.paths;
+    const again = 'resume is pointless; train again with a lower --lr or with gradient clipping';
     return new DdrcError({
       code: 'LOSS_NOT_FINITE',
       message,
-      notes: [{ label: 'last good checkpoint', text: this.request.paths.last }],
-      hint,
+      ...(savedStep > 0
+        ? {
+            notes: [{ label: 'last good checkpoint', text: `${last}, after step ${savedStep}` }],
+            hint: `${again}, or start from that checkpoint with --weights`,
+          }
+        : { notes: [{ label: 'weights of the start', text: `${last}: no later checkpoint was written` }], hint: again }),
     });
   }
 }

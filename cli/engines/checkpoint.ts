@@ -1,5 +1,6 @@
 import { compile } from '../../compiler/compile.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
+import { shellWord } from '../../diagnostics/shell-word.ts';
 import { loadWeights } from '../../runtime/checkpoint.ts';
 import { Engine, trainingSession } from '../../runtime/engine.ts';
 import { expectedState, fileOf, portsOf } from '../../runtime/manifest.ts';
@@ -34,7 +35,7 @@ export function checkpointEngine(folder: string, description: ModelDescription):
         { label: 'run', text: named(settings.classes) },
       ],
       where: paths.model,
-      hint: `delete it, and have it written again by ddrc train --resume ${folder}`,
+      hint: `delete it, and have it written again by ddrc train --resume ${shellWord(folder)}`,
     });
   }
   return {

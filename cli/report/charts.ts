@@ -30,7 +30,7 @@ export interface ReliabilityBin {
 /** Colours are the page's, so that they are others in the dark; dashes tell lines apart where there are none. */
 const strokes = ['none', '6 3', '2 3', '10 3 2 3', '12 4', '4 2'];
 const colours = 6;
-const size = { width: 420, height: 260, marginTop: 12, marginLeft: 56, marginBottom: 38, style: { fontSize: '12px' } } as const;
+const size = { width: 420, height: 260, marginTop: 12, marginLeft: 60, marginBottom: 38, style: { fontSize: '12px' } } as const;
 
 const colourOf = (index: number) => `var(--line-${(index % colours) + 1})`;
 /** Moves on by one where the colours begin again, so that lines of one colour have different dashes. */
@@ -42,7 +42,7 @@ export function lineChart({ title, x, series }: LineChart): Html {
   const svg = draw(title, {
     ...size,
     x: { label: x, ticks: wholeTicks(Math.min(...all), Math.max(...all)), tickFormat: 'd' },
-    y: { label: null, grid: true, ticks: 5, nice: true },
+    y: { label: null, grid: true, ticks: 5, nice: true, tickFormat: tickText },
     marks: series.flatMap(({ points }, i) => [
       Plot.lineY([...points], { x: 'x', y: 'y', stroke: colourOf(i), strokeWidth: 2, strokeDasharray: dashOf(i) }),
       Plot.dot(points.length <= 40 ? [...points] : [], { x: 'x', y: 'y', fill: colourOf(i), r: 2.5 }),
@@ -59,7 +59,7 @@ export function lineChartFile({ title, x, series }: LineChart): string {
     ...size,
     marginRight: 16 + 7 * longest,
     x: { label: x, ticks: wholeTicks(Math.min(...all), Math.max(...all)), tickFormat: 'd' },
-    y: { label: title, grid: true, ticks: 5, nice: true },
+    y: { label: title, grid: true, ticks: 5, nice: true, tickFormat: tickText },
     marginTop: 32,
     marks: series.flatMap(({ name, points }, i) => [
       Plot.lineY([...points], { x: 'x', y: 'y', stroke: fixedColours[i % colours], strokeWidth: 2, strokeDasharray: dashOf(i) }),
@@ -197,6 +197,13 @@ function figure(title: string, svg: string, names: readonly string[]): Html {
   );
   const legend = keys.length > 0 ? html`<ul class="legend">${keys}</ul>` : null;
   return html`<figure class="chart"><figcaption>${title}</figcaption>${new Html(svg)}${legend}</figure>`;
+}
+
+/** A number beside an axis, short enough for its margin: `0.25`, `1500`, `2e11`, `5e-4`. */
+function tickText(value: number): string {
+  const rounded = Number(value.toPrecision(5));
+  const size = Math.abs(rounded);
+  return size !== 0 && (size >= 1e5 || size < 1e-3) ? rounded.toExponential().replace('e+', 'e') : String(rounded);
 }
 
 /** At most nine whole numbers from `from` to `to`, evenly. */

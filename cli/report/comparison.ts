@@ -2,7 +2,7 @@ import { isDdrcError } from '../../diagnostics/error.ts';
 import { firstThree } from '../../runtime/flat-state.ts';
 import { instantiate, loadModel } from '../load-model.ts';
 import type { RunRecord } from './run-record.ts';
-import { flatSettings, mixedAccuracy, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, readable, timings, trainingLoss } from './summary.ts';
 
 /** Figures of one run; null where it has none. Those of training and validation are of the epoch whose weights it keeps. */
 export interface RunFigures {
@@ -40,7 +40,7 @@ export interface Comparison {
 }
 
 /** Settings that say what a training was compiled to and looked at, and not what was asked for. */
-const derived = /^(step|data\.(fingerprint|contents))(\.|$)/;
+const derived = /^(step|data\.(fingerprint|partFingerprints|contents))(\.|$)/;
 
 /** Puts runs side by side. @param names as they were given on the command line */
 export async function compareRuns(records: readonly RunRecord[], names: readonly string[]): Promise<Comparison> {
@@ -87,11 +87,33 @@ async function parametersOf({ settings }: RunRecord): Promise<number | null> {
 function differences(records: readonly RunRecord[]): Record<string, string[]> {
   const all = records.map(({ config, settings }) => {
     const { model, ddrc } = config;
-    return new Map([...flatSettings({ model, ddrc, ...settings })].filter(([name]) => !derived.test(name)));
+    return new Map([...flatSettings(readable({ model, ddrc, ...settings }))].filter(([name]) => !derived.test(name)));
   });
   const names = [...new Set(all.flatMap((one) => [...one.keys()]))];
   const rows = names.map((name): [string, string[]] => [name, all.map((one) => one.get(name) ?? '')]);
   return Object.fromEntries(rows.filter(([, values]) => new Set(values).size > 1));
+}
+
+const figuresOfPart = { train: 'training', val: 'validation', test: 'test' } as const;
+
+/** Which figures are not of the same examples; nothing where all are. A run counts for the parts that it has. */
+function otherExamples(records: readonly RunRecord[]): string[] {
+  const all = records.map(({ settings }) => settings.data);
+  if (new Set(all.map(({ fingerprint }) => fingerprint)).size === 1) return [];
+  if (all.some(({ partFingerprints }) => partFingerprints === null))
+    return [
+      'The runs have other examples, or divide them in another way, and those of earlier versions of ddrc do not tell which: their figures may not be of the same examples.',
+    ];
+  const differ = (['train', 'val', 'test'] as const).filter((part) => {
+    const having = all.filter(({ examples }) => examples[part] > 0);
+    return new Set(having.map(({ partFingerprints }) => partFingerprints![part])).size > 1;
+  });
+  if (differ.length === 0) return [];
+  const list = differ
+    .map((part) => figuresOfPart[part])
+    .join(', ')
+    .replace(/, (?=\w+$)/, ' and ');
+  return [`The ${list} figures are not of the same examples in all runs.`];
 }
 
 function notesOf(records: readonly RunRecord[], names: readonly string[]): string[] {
@@ -106,17 +128,21 @@ function notesOf(records: readonly RunRecord[], names: readonly string[]): strin
     notes.push(
       `The runs tell different classes apart, so their accuracies and losses are not of the same task (${each.join('; ')}).`,
     );
-  } else if (new Set(records.map(({ settings }) => settings.data.fingerprint)).size > 1) {
-    notes.push('The runs have other examples, or divide them in another way, so their figures are not of the same examples.');
-  }
-  const open = records.flatMap(({ state }, i) =>
-    state === 'complete' ? [] : [`${names[i]} ${state === 'going' ? 'is still going on' : 'was stopped'}`],
-  );
+  } else notes.push(...otherExamples(records));
+  const open = records.flatMap(({ state, failure }, i) => {
+    if (state === 'complete') return [];
+    const how = { going: 'is still going on', stopped: 'was stopped', failed: `failed: ${failure}` };
+    return [`${names[i]} ${how[state]}`];
+  });
   if (open.length > 0) notes.push(`Not complete: ${open.join(', ')}.`);
   const early = records.flatMap(({ stoppedEarly, epochs, settings }, i) =>
     stoppedEarly ? [`${names[i]} after ${epochs.length} of ${settings.epochs} epochs`] : [],
   );
   if (early.length > 0) notes.push(`Ended early, by --patience: ${early.join(', ')}.`);
+  for (const sentence of new Set(records.map(({ settings }) => trainingLoss(settings)))) {
+    const where = names.filter((_, i) => trainingLoss(records[i].settings) === sentence && records[i].best);
+    if (sentence && where.length > 0) notes.push(`${sentence} (${where.join(', ')}).`);
+  }
   const mixed = names.filter((_, i) => records[i].settings.mix && records[i].best?.train.accuracy !== undefined);
   if (mixed.length > 0) notes.push(`${mixedAccuracy} (${mixed.join(', ')}).`);
   return notes;

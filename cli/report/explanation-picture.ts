@@ -1,7 +1,7 @@
 import { basename } from 'node:path';
 import sharp, { type OverlayOptions, type Sharp } from 'sharp';
 import { printable } from '../../diagnostics/printable.ts';
-import type { PartFeatures, PlaceMap } from '../explainer.ts';
+import { isNothing, type PartFeatures, type PlaceMap } from '../explainer.ts';
 import { scoreBars } from './charts.ts';
 import { type Html, html } from './html.ts';
 import { channelPicture, squarePicture, withAttention } from './pictures.ts';
@@ -61,6 +61,7 @@ async function overview({ file, size, pixels, predicted, explained, scores, atte
   const right = 2 * margin + side;
   const bars = shownScores(scores, explained);
   const enlarge = (picture: Sharp) => picture.resize(side, side).png().toBuffer();
+  const spoke = isNothing(attention) ? 'nothing in the feature map spoke for' : 'what speaks for';
   const probability = scores.find(({ name }) => name === predicted)!.probability;
   return {
     layers: [
@@ -71,7 +72,7 @@ async function overview({ file, size, pixels, predicted, explained, scores, atte
     texts: [
       text(margin, margin + line - 6, `${basename(file)}: ${predicted}, probability ${probability.toFixed(3)}`, 'bold'),
       text(margin, top + side + line - 4, 'the image as the model sees it'),
-      text(right, top + side + line - 4, `what speaks for ${explained}`),
+      text(right, top + side + line - 4, `${spoke} ${explained}`),
     ],
     height: top + side + line + 8,
   };

@@ -48,8 +48,16 @@ export function table(
   );
   return wide(
     caption,
-    html`<table class="${kind}"><caption>${caption}</caption><thead><tr>${columns}</tr></thead><tbody>${lines}</tbody></table>`,
+    html`<table class="${kind}${crowding(head.length)}"><caption>${caption}</caption><thead><tr>${columns}</tr></thead><tbody>${lines}</tbody></table>`,
   );
+}
+
+/** The most columns that paper has room for in ordinary type, and in small type. */
+const [ordinary, small] = [8, 20];
+
+/** Classes of a table that has many columns, which is set in smaller type on paper. */
+export function crowding(columns: number): string {
+  return `${columns > ordinary ? ' many' : ''}${columns > small ? ' crowded' : ''}`;
 }
 
 /** What may be wider than the page; the keyboard can scroll it, too. */

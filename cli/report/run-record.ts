@@ -16,10 +16,14 @@ export interface RunRecord {
   readonly paths: RunPaths;
   readonly config: RunConfig;
   readonly settings: TrainSettings;
-  /** `going`: a process trains into it; `stopped`: none does, and there is more to train. */
-  readonly state: 'complete' | 'going' | 'stopped';
+  /** `going`: a process trains into it; `failed`: the loss was no number; `stopped`: none of these, and there is more to train. */
+  readonly state: 'complete' | 'going' | 'failed' | 'stopped';
+  /** Why a training that failed did; otherwise null. */
+  readonly failure: string | null;
   /** Whether `--patience` ended the training before its last epoch. */
   readonly stoppedEarly: boolean;
+  /** What was said when it started: images that were left out, groups that parts share, and the like. A sentence each. */
+  readonly notes: readonly string[];
   readonly epochs: readonly EpochLine[];
   /** The epoch whose weights the run keeps: that with the lowest validation loss, or the last; null before the first. */
   readonly best: EpochLine | null;
@@ -41,13 +45,17 @@ export function readRun(folder: string, own = false): RunRecord {
   const stoppedEarly = epochs.at(-1)?.stoppedEarly === true;
   const trained = stoppedEarly || epochs.length >= settings.epochs;
   const done = trained && (test !== null || settings.data.examples.test === 0);
+  const state = done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped';
+  const failure = state === 'stopped' ? failureOf(lines.at(-1)) : null;
   return {
     name: basename(paths.folder),
     paths,
     config,
     settings,
-    state: done ? 'complete' : !own && isTraining(paths) ? 'going' : 'stopped',
+    state: failure === null ? state : 'failed',
+    failure,
     stoppedEarly,
+    notes: Array.isArray(config.notes) ? config.notes.map(String) : [],
     epochs,
     best: epochs.reduce<EpochLine | null>(
       (best, line) => (best?.val && line.val && line.val.loss >= best.val.loss ? best : line),
@@ -57,9 +65,20 @@ export function readRun(folder: string, own = false): RunRecord {
   };
 }
 
+/** Whether a run has finished an epoch, also where its weights are gone. */
+export function hasEpoch({ metrics }: RunPaths): boolean {
+  return existsSync(metrics) && readLines(metrics).some(isEpoch);
+}
+
 function isEpoch(line: unknown): line is EpochLine {
   const { epoch, train } = line as Partial<EpochLine>;
   return typeof epoch === 'number' && typeof train?.loss === 'number';
+}
+
+/** Why the training failed, where its last line says so. */
+function failureOf(line: unknown): string | null {
+  const { failed } = (line ?? {}) as { readonly failed?: unknown };
+  return typeof failed === 'string' ? failed : null;
 }
 
 /** The test of a line; its parts by class only where they fit together. */

@@ -6,9 +6,9 @@ import { onnxruntimeVersion, packageVersion } from '../project.ts';
 import { duration, grouped } from '../quantity.ts';
 import { lineChart, type ReliabilityBin, reliabilityChart, type Series } from './charts.ts';
 import { type Content, html } from './html.ts';
-import { noteList, type Section, table, wide } from './page.ts';
+import { crowding, noteList, type Section, table, wide } from './page.ts';
 import type { RunRecord, TestRecord } from './run-record.ts';
-import { flatSettings, mixedAccuracy, timings } from './summary.ts';
+import { flatSettings, mixedAccuracy, readable, timings, trainingLoss } from './summary.ts';
 import type { WrongImages } from './wrong-images.ts';
 
 /** The most classes whose confusion matrix a page has room for. */
@@ -40,7 +40,8 @@ export function curves({ epochs, settings }: RunRecord): Section {
   ]);
   const head = ['epoch', 'training loss', 'accuracy', 'validation loss', 'accuracy', 'learning rate', 'seconds'];
   const mixed = settings.mix && epochs.some(({ train }) => train.accuracy !== undefined);
-  const content = html`${mixed ? html`<p>${mixedAccuracy}.</p>` : null}<div class="charts">${[
+  const said = [trainingLoss(settings), mixed ? mixedAccuracy : null].filter((sentence) => sentence !== null);
+  const content = html`${said.map((sentence) => html`<p>${sentence}.</p>`)}<div class="charts">${[
     chart(
       'Loss',
       both(
@@ -57,7 +58,7 @@ export function curves({ epochs, settings }: RunRecord): Section {
     ),
     chart('Learning rate', [series('learning rate', (line) => line.learningRate)]),
   ]}</div>
-<details><summary>The same as numbers</summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
+<details><summary>The same as numbers<span class="unprinted"> (closed, they are not printed)</span></summary>${table('Figures by epoch; the learning rate is that of the last step', head, rows)}</details>`;
   return { title: 'Training', content };
 }
 
@@ -123,11 +124,11 @@ function confusionTable(names: readonly string[], confusion: readonly (readonly 
     });
     return html`<tr><th scope="row">${name}</th>${cells}</tr>\n`;
   });
-  const caption = 'Rows: the true class; columns: what was predicted; percent of the row';
+  const caption = html`Rows: the true class; columns: what was predicted<span>; percent of the row</span>`;
   const head = names.map((name) => html`<th scope="col">→ ${name}</th>`);
   return wide(
     'Confusion matrix',
-    html`<table class="numbers confusion"><caption>${caption}</caption><thead><tr><th scope="col">class</th>${head}</tr></thead><tbody>${rows}</tbody></table>`,
+    html`<table class="numbers confusion${crowding(names.length + 1)}"><caption>${caption}</caption><thead><tr><th scope="col">class</th>${head}</tr></thead><tbody>${rows}</tbody></table>`,
   );
 }
 
@@ -146,13 +147,14 @@ const isFilled = (bin: CalibrationBin): bin is CalibrationBin & ReliabilityBin =
 
 /** The images that the model was surest of and wrong. */
 export function wrongSection({ count, shown, notes }: WrongImages): Section {
-  const figures = shown.map(({ path, label, predicted, probability, image, attention }) => {
+  const figures = shown.map(({ path, label, predicted, probability, image, attention, nothingSpoke }) => {
+    const says = nothingSpoke ? 'nothing in the feature map spoke' : 'bright is what spoke';
     const pictures = [
       image && html`<img src="${image}" alt="${label}: ${path}">`,
-      attention && html`<img src="${attention}" alt="The same image; bright is what spoke for ${predicted}">`,
+      attention && html`<img src="${attention}" alt="The same image; ${says} for ${predicted}">`,
     ];
     const sure = probability === null ? '' : ` (${probability.toFixed(3)})`;
-    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path.replace(/^(\.\.\/)+/, '')}</span></figcaption></figure>\n`;
+    return html`<figure>${image ? html`<div class="pair">${pictures}</div>` : null}<figcaption><strong>${label}</strong>, taken for <strong>${predicted}</strong>${sure}<br><span class="quiet">${path.replace(/^(\.\.\/)+/, '')}</span>${nothingSpoke ? html`<br>Nothing in the feature map spoke for ${predicted}.` : null}</figcaption></figure>\n`;
   });
   const counted =
     count === null
@@ -179,7 +181,7 @@ export function timingSection(run: RunRecord): Section {
 
 /** Everything that the training was asked for. */
 export function configuration({ config }: RunRecord): Section {
-  const rows = flatSettings(config).map(([name, value]) => [name, value]);
+  const rows = flatSettings(readable(config)).map(([name, value]) => [name, value]);
   return { title: 'Configuration', content: table('config.json', ['setting', 'value'], rows, 'texts') };
 }
 

@@ -43,6 +43,7 @@ thead th { font-weight: 600; }
 .wrong img { width: 50%; height: auto; aspect-ratio: 1; border-radius: .25rem; }
 .wrong figcaption { font-size: .9rem; color: var(--text); overflow-wrap: anywhere; }
 summary { cursor: pointer; }
+.unprinted { display: none; }
 :focus-visible { outline: 2px solid var(--line-1); outline-offset: 2px; }
 footer { margin-top: 2.5rem; border-top: 1px solid var(--rule); font-size: .9rem; }
 @media (max-width: 30rem) {
@@ -57,6 +58,23 @@ footer { margin-top: 2.5rem; border-top: 1px solid var(--rule); font-size: .9rem
   .charts { grid-template-columns: 1fr 1fr; }
   .wrong { grid-template-columns: repeat(4, 1fr); }
   .wide { overflow: visible; }
+  table { max-width: 100%; font-size: 9pt; }
+  th, td { padding: .25rem .4rem; }
+  th, .texts td, .crowded td { overflow-wrap: anywhere; }
+  th:first-child { min-width: 5rem; }
+  .texts td { min-width: 0; }
+  .texts tbody th { white-space: normal; }
+  .many { font-size: 7pt; }
+  .many th, .many td { padding: .2rem; }
+  .confusion.many { table-layout: fixed; width: 100%; }
+  .confusion.many th:first-child { width: 14%; min-width: 0; }
+  .confusion.many thead th:not(:first-child) { writing-mode: vertical-rl; text-align: left; max-height: 8rem; }
+  .confusion td { min-width: 0; padding: .1rem; }
+  .confusion.many small, .confusion.many caption span { display: none; }
+  .confusion.crowded { font-size: 5pt; }
+  .confusion.crowded th, .confusion.crowded td { padding: .05rem; }
+  details::details-content { content-visibility: visible; display: block; block-size: auto; }
+  @supports not selector(::details-content) { .unprinted { display: inline; } }
   h2 { break-after: avoid; }
   tr { break-inside: avoid; }
 }

@@ -39,20 +39,36 @@ export function resultLine({ test, best, settings, state }: RunRecord): string {
 export const mixedAccuracy =
   'With --mixup and --cutmix the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model';
 
+/** Why the training loss does not compare with the others; null where it does. Without a full stop. */
+export function trainingLoss({ classWeights, mix }: RunRecord['settings']): string | null {
+  const flags = [...(classWeights ? ['--class-weights'] : []), ...(mix ? ['--mixup and --cutmix'] : [])];
+  if (flags.length === 0) return null;
+  return `The training loss is with ${flags.join(' and ')}, and the losses of validation and test are without, so it does not compare with them`;
+}
+
 /** Where `--patience` ended a training. */
 export function earlyEnd({ epochs, patience }: RunRecord['settings'], done: number): string {
   return `ended after ${done} of ${epochs} epochs: no lower validation loss in ${patience} epochs (--patience)`;
 }
 
 /** How far the training is, where it is not complete; otherwise null. */
-export function stateLine({ state, epochs, settings }: RunRecord): string | null {
+export function stateLine({ state, failure, epochs, settings }: RunRecord): string | null {
   if (state === 'complete') return null;
   const done = `${epochs.length} of ${settings.epochs} epochs are finished`;
+  if (state === 'failed') return `This training failed: ${failure}; ${done}.`;
   return state === 'going' ? `This training is still going on: ${done}.` : `This training was stopped: ${done}.`;
 }
 
 /** The largest object that is written out setting by setting. */
 const largest = 24;
+
+/** Settings as a reader wants them: class weights beside the names of their classes, and no notes, which stand elsewhere. */
+export function readable(settings: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { notes, ...rest } = settings;
+  const { classes, classWeights } = settings;
+  if (!Array.isArray(classWeights) || !Array.isArray(classes)) return rest;
+  return { ...rest, classWeights: classWeights.map((weight, i) => `${classes[i]}=${Number(weight).toPrecision(4)}`) };
+}
 
 /** Settings as names and texts: `data.path`, `optimizer.kind`. */
 export function flatSettings(settings: object, above = ''): [name: string, value: string][] {

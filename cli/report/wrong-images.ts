@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs';
 import { dirname, extname, resolve } from 'node:path';
-import { isDdrcError } from '../../diagnostics/error.ts';
+import { DdrcError, isDdrcError } from '../../diagnostics/error.ts';
 import { decodeFile } from '../../runtime/data/decode.ts';
 import { readListing } from '../../runtime/data/layout.ts';
 import { drawnSmears } from '../../runtime/data/synthetic.ts';
-import { Explainer } from '../explainer.ts';
+import { Explainer, isNothing } from '../explainer.ts';
 import { openTrainedProgram } from '../trained-program.ts';
 import { dataUrl, squarePicture, withAttention } from './pictures.ts';
 import { type TestPrediction, testPredictions } from './predictions.ts';
@@ -20,7 +20,12 @@ export interface WrongImage extends TestPrediction {
   /** Addresses that hold the image as the model sees it, and with what spoke for the predicted class; null where there is none. */
   readonly image: string | null;
   readonly attention: string | null;
+  /** Whether nothing in the feature map spoke for the predicted class. */
+  readonly nothingSpoke: boolean;
 }
+
+/** What is said of examples that are no images; nothing is missing there. */
+const arraysOnly = 'The examples are arrays, so there are no images to show.';
 
 export interface WrongImages {
   /** How many there are; null where the run does not tell. */
@@ -29,6 +34,8 @@ export interface WrongImages {
   readonly shown: readonly WrongImage[];
   /** Why something is not there, a sentence each. */
   readonly notes: readonly string[];
+  /** Those of the notes that name something which the page would have, were it where the run looks for it. */
+  readonly missing: readonly string[];
 }
 
 /**
@@ -37,18 +44,26 @@ export interface WrongImages {
  */
 export async function wrongImages(run: RunRecord, threads?: number): Promise<WrongImages> {
   const notes: string[] = [];
+  const found = await shownImages(run, notes, threads);
+  return { ...found, notes, missing: notes.filter((note) => note !== arraysOnly) };
+}
+
+async function shownImages(run: RunRecord, notes: string[], threads?: number): Promise<Pick<WrongImages, 'count' | 'shown'>> {
   const rows = await orNote(notes, 'The predictions cannot be read', () => testPredictions(run.paths));
   if (!rows) {
     if (notes.length === 0) notes.push('The run has no predictions.csv, so the wrong images are not known.');
-    return { count: null, shown: [], notes };
+    return { count: null, shown: [] };
   }
   const wrong = rows.filter(({ label, predicted }) => label !== predicted);
   const surest = wrong.sort((a, b) => b.probability - a.probability).slice(0, most);
-  if (surest.length === 0) return { count: 0, shown: [], notes };
+  if (surest.length === 0) return { count: 0, shown: [] };
   const pictures = await orNote(notes, 'The images are not shown', () => openPictures(run, surest));
   if (!pictures) {
-    if (notes.length === 0) notes.push('The examples are arrays, so there are no images to show.');
-    return { count: wrong.length, shown: surest.map((row) => ({ ...row, image: null, attention: null })), notes };
+    if (notes.length === 0) notes.push(arraysOnly);
+    return {
+      count: wrong.length,
+      shown: surest.map((row) => ({ ...row, image: null, attention: null, nothingSpoke: false })),
+    };
   }
   const explainer = await orNote(notes, 'There is no Grad-CAM', async () =>
     Explainer.open(await openTrainedProgram(run.paths.folder), { threads }),
@@ -60,13 +75,11 @@ export async function wrongImages(run: RunRecord, threads?: number): Promise<Wro
       const pixels = await orNote(notes, `${row.path} is not shown`, () => pictures(row.path, size));
       const image = pixels && (await dataUrl(squarePicture(pixels, size), side));
       const label = explainer?.classes.indexOf(row.predicted) ?? -1;
-      const attention =
-        pixels && explainer && label >= 0
-          ? await dataUrl(await withAttention(pixels, size, await explainer.attention(pixels, label)), side)
-          : null;
-      shown.push({ ...row, image, attention });
+      const map = pixels && explainer && label >= 0 ? await explainer.attention(pixels, label) : null;
+      const attention = pixels && map && (await dataUrl(await withAttention(pixels, size, map), side));
+      shown.push({ ...row, image, attention, nothingSpoke: map !== null && isNothing(map) });
     }
-    return { count: wrong.length, shown, notes };
+    return { count: wrong.length, shown };
   } finally {
     await explainer?.close();
   }
@@ -80,6 +93,13 @@ function openPictures(
   const { path: data } = settings.data;
   if (data === null) return drawnPictures(rows);
   if (extname(data).toLowerCase() === '.safetensors') return null;
+  if (!existsSync(data)) {
+    throw new DdrcError({
+      code: 'DATA_MISSING',
+      message: `there is no ${data}; where they are now is said by ddrc report --data PATH`,
+      where: data,
+    });
+  }
   const { root } = readListing(data);
   // The root of a table is the table itself.
   const fileOf = (path: string) => [root, dirname(root)].map((place) => resolve(place, path)).find((file) => existsSync(file));

@@ -26,18 +26,27 @@ const least = 1e-12;
 
 /**
  * `explain.onnx`: takes the model's inputs and `class` int64 [N]; gives `attention` [N,h,w] in [0,1], in the size of the feature map, rows from the top.
- * @throws DdrcError MODEL_INVALID where the model has no scores of classes, or no feature map before them
+ * @throws DdrcError MODEL_INVALID where the model has no scores of classes, MODEL_MAPLESS where it has no feature map before them
  */
 export function emitExplanation(program: Program, { target, batch, weights }: ExplainRequest): TunableGraph {
-  const refused = (message: string, hint: string) =>
-    new DdrcError({ code: 'MODEL_INVALID', message: `${program.name}: ${message}`, hint });
-  if (!program.scores) throw refused('has no scores of classes, so there is no class to explain', 'give defineModel scores');
+  if (!program.scores) {
+    throw new DdrcError({
+      code: 'MODEL_INVALID',
+      message: `${program.name}: has no scores of classes, so there is no class to explain`,
+      hint: 'give defineModel scores',
+    });
+  }
   const { graph, outputs } = program.build({ mode: 'inference', batch, loss: false });
   const scores = outputs.get(program.scores.output)!;
   graph.outputs.set('scores', scores);
   const map = lastMap(graph);
-  if (!map)
-    throw refused('has no feature map [N,C,H,W] before its scores, so there is no place to show', 'explain a model of images');
+  if (!map) {
+    throw new DdrcError({
+      code: 'MODEL_MAPLESS',
+      message: `${program.name}: has no feature map [N,C,H,W] before its scores, so there is no place to show`,
+      hint: 'explain a model of images',
+    });
+  }
   graph.outputs.delete('scores');
   const asked = graph.input('class', { dtype: 'int64', shape: [batch] }, 'data');
   const chosen = graph.op('oneHot', [asked], { depth: scores.type.shape.at(-1) as number });

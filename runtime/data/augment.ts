@@ -76,7 +76,6 @@ export function parseAugmentation(text: string): AugmentationSettings | null {
   let settings: AugmentationSettings = defaultAugmentation;
   const given = new Set<string>();
   for (const part of text.split(',')) {
-    if (part.trim() === '' && text.trim() === '') break;
     const [name, value, ...rest] = part.split('=').map((piece) => piece.trim());
     if (value === undefined || rest.length > 0) throw optionError(`"${part.trim()}" is not of the form name=value`);
     if (given.has(name)) throw optionError(`${name} stands there twice`);

@@ -1,6 +1,7 @@
 import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, describe, expect, it } from 'vitest';
+import { endOf, scaleOf } from '../../cli/lr.ts';
 import { readLines } from '../../runtime/files.ts';
 import { readSafetensors } from '../../runtime/safetensors-file.ts';
 import { writeArrays } from './array-file.ts';
@@ -67,6 +68,12 @@ beforeAll(async () => {
   writeArrays(at('arrays.safetensors'));
   writeFileSync(at('small.ts'), smallModel);
   writeFileSync(at('model.ts'), imageModel);
+  writeFileSync(
+    at('free.ts'),
+    imageModel
+      .replace('softmaxCrossEntropy(logits, label)', 'mean(mul(logits, logits), [0, 1])')
+      .replace('linear,', 'linear, mean, mul,'),
+  );
   await call(calls);
 }, 120_000);
 
@@ -131,6 +138,12 @@ describe('ddrc train --patience', () => {
     const lines = readLines(at('early', 'metrics.jsonl')) as { epoch?: number; stoppedEarly?: true }[];
     expect(lines.filter(({ stoppedEarly }) => stoppedEarly).map(({ epoch }) => epoch)).toEqual([Number(epochs)]);
     expect(configOf('early').patience).toBe(1);
+    const split = expect.stringContaining('Split by file: no groups are known');
+    expect(configOf('early').notes).toEqual([
+      split,
+      expect.stringContaining('The cosine schedule is laid out for all 30 epochs'),
+    ]);
+    expect(configOf('plain').notes).toEqual([split]);
     const { again } = said;
     expect(again.stderr).toContain(`is complete: ${epochs} of 30 epochs, ended by --patience 1`);
     expect(JSON.parse(again.stdout)).toMatchObject({ stopped: false, stoppedEarly: true, epochs: Number(epochs) });
@@ -176,6 +189,12 @@ describe('refuses', () => {
       'USAGE',
       '--class-weights weighs the examples of a whole batch against one another, and --accumulate takes it in parts',
     ],
+    'class weights and a loss that takes none, by its file': [
+      ['train', 'free.ts', '--data', 'pictures', '--device', 'cpu', '--cache', 'none', ...never, '--class-weights', 'balanced'],
+      1,
+      'AID_UNFIT',
+      'its loss takes no class weights\n  at free.ts\n',
+    ],
     'mixed arrays': [[...arrays, '--mixup', '0.2'], 2, 'USAGE', '--mixup mixes images, and these data are arrays'],
     'cut arrays': [[...arrays, '--cutmix', '1'], 2, 'USAGE', '--cutmix mixes images, and these data are arrays'],
     'averages by the training API': [
@@ -189,6 +208,13 @@ describe('refuses', () => {
       2,
       'USAGE',
       "ONNX Runtime's training API takes no mixed examples",
+    ],
+    'settings of augmentation that are none': [[...start, ...never, '--augment', ''], 2, 'AUGMENT_OPTION', 'is not of the form'],
+    'an option of the model that is set twice': [
+      [...start, ...never, '--option', 'classes=2', '--option', 'classes=3'],
+      2,
+      'USAGE',
+      'It sets classes a second time.',
     ],
     'a decay of 1': [[...start, ...never, '--ema', '1'], 2, 'USAGE', 'It must be a number from 0 to below 1.'],
     'a magnification that makes smaller': [
@@ -217,10 +243,37 @@ describe('refuses', () => {
 });
 
 describe('ddrc lr', () => {
+  it('draws bars by a scale on which the way up to the divergence can be seen', () => {
+    const of = (losses: number[], end: 'complete' | 'diverged' = 'complete') =>
+      scaleOf(
+        losses.map((smoothed) => ({ smoothed })),
+        end,
+      );
+    // A fall that can be seen, and a burst that is beyond the scale.
+    expect(of([1.4, 1, 3.9, 1e11], 'diverged')).toEqual([1, 3.9]);
+    expect(of([2, 1, 3, 4.1], 'diverged')).toEqual([1, 2]);
+    // The first is the lowest.
+    expect(of([1, 1.2, 2, 3, 5], 'diverged')).toEqual([1, 3]);
+    expect(of([1, 1.2, 2, 3])).toEqual([1, 3]);
+    // No point is lost where the last is the only one that is higher; a single point has no range.
+    expect(of([1])).toEqual([1, 1]);
+  });
+
+  it('does not say that a test ended early which came to its last rate', () => {
+    const points = Array.from({ length: 20 }, () => ({ rate: 1, loss: 1, smoothed: 1 }));
+    expect(endOf({ points, end: 'diverged' }, 20)).toEqual([
+      'at the last of 20 rates: the loss had grown beyond four times its lowest',
+    ]);
+    expect(endOf({ points, end: 'diverged' }, 21)).toEqual([
+      'ended after 20 of 21 rates: the loss had grown beyond four times its lowest',
+    ]);
+    expect(endOf({ points, end: 'complete' }, 20)).toEqual([]);
+  });
+
   it('tries rates on images and on arrays, suggests some, and writes nothing', async () => {
     const before = readdirSync(folder).sort();
     const arrays = ['lr', 'small.ts', '--data', 'arrays.safetensors', '--device', 'cpu'];
-    const [text, json, wrong, burst, short, backwards] = await ddrcInOneProcess(
+    const [text, json, wrong, burst, short, backwards, plain] = await ddrcInOneProcess(
       [
         [
           'lr',
@@ -241,6 +294,7 @@ describe('ddrc lr', () => {
         [...arrays, '--from', '1e30', '--to', '1e31', '--steps', '40', '--optimizer', 'sgd'],
         [...arrays, '--from', '1', '--to', '1e10', '--steps', '20', '--optimizer', 'sgd'],
         [...arrays, '--from', '1', '--to', '0.1'],
+        [...start.with(0, 'lr'), '--steps', '20', '--to', '1e-6', '--augment', 'none'],
       ],
       folder,
     );
@@ -256,6 +310,8 @@ describe('ddrc lr', () => {
     expect(short.stdout).toMatch(
       /\nended after \d+ of 20 rates: the loss had grown beyond four times its lowest\nthese are too few/,
     );
+    // What is given already is not suggested.
+    expect(plain.stdout).toMatch(/: try more --steps or a larger --batch\n$/);
     expect(backwards).toMatchObject({ code: 2, stderr: expect.stringContaining('the rates cannot grow from 1 to 0.1') });
     expect(readdirSync(folder).sort()).toEqual(before);
   });

@@ -158,7 +158,7 @@ beforeAll(async () => {
   cpSync(at('run'), at('young'), { recursive: true });
   rmSync(at('young', 'model.onnx'));
   cpSync(at('young'), at('lost'), { recursive: true });
-  rmSync(at('young', 'best.safetensors'));
+  for (const name of ['best.safetensors', 'metrics.jsonl']) rmSync(at('young', name));
 
   const all = { ...calls, ...Object.fromEntries(Object.entries(refusals).map(([name, [args]]) => [name, args])) };
   const line = smallModel

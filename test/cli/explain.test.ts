@@ -1,7 +1,7 @@
 /*
  * `ddrc explain`: its numbers beside those of the graphs themselves, its pictures pixel by pixel, and what it refuses.
  */
-import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Command } from 'commander';
 import { InferenceSession, Tensor } from 'onnxruntime-node';
@@ -11,7 +11,7 @@ import { asTensors } from '../../cli/compile-for-device.ts';
 import { add } from '../../cli/explain.ts';
 import { Explainer } from '../../cli/explainer.ts';
 import { barChartFile, lineChart, lineChartFile, palette, scoreBars } from '../../cli/report/charts.ts';
-import { shownScores } from '../../cli/report/explanation-picture.ts';
+import { explanationPicture, shownScores } from '../../cli/report/explanation-picture.ts';
 import { channelPicture, withAttention } from '../../cli/report/pictures.ts';
 import type { TrainedProgram } from '../../cli/trained-program.ts';
 import { initialWeights } from '../../compiler/artifacts/initial.ts';
@@ -21,6 +21,7 @@ import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+import { zeroWeights } from './zero-weights.ts';
 
 /** The threads that engines were asked for, in their order. */
 const threads: (number | undefined)[] = [];
@@ -167,6 +168,30 @@ describe('pictures', () => {
     expect(shownScores(scores, 'class 11').map(({ name }) => name)).toEqual([11, 0, 1, 2, 3, 4, 5].map((i) => `class ${i}`));
   });
 
+  it.each([
+    [
+      [0, 2.2e11],
+      ['0', '5e10', '1e11', '1.5e11', '2e11'],
+    ],
+    [
+      [1e-6, 5e-6],
+      ['1e-6', '2e-6', '3e-6', '4e-6', '5e-6'],
+    ],
+    [
+      [0.1, 0.5],
+      ['0.1', '0.2', '0.3', '0.4', '0.5'],
+    ],
+    [
+      [0, 2000],
+      ['0', '500', '1000', '1500', '2000'],
+    ],
+  ])('have numbers beside the axis that its margin has room for: %j', (losses, ticks) => {
+    const { text } = lineChart({ title: 'loss', x: 'epoch', series: [{ name: 'a', points: losses.map((y, x) => ({ x, y })) }] });
+    const all = [...text.matchAll(/<text[^>]*>([^<]+)<\/text>/g)].map(([, tick]) => tick);
+    expect(all).toEqual(expect.arrayContaining(ticks));
+    expect(Math.max(...all.filter((tick) => /^[\d.e−-]+$/.test(tick)).map((tick) => tick.length))).toBeLessThanOrEqual(6);
+  });
+
   it('tell thirty lines apart by colour and dashes', () => {
     const series = Array.from({ length: 30 }, (_, i) => ({ name: `run ${i}`, points: [{ x: 1, y: i }] }));
     const looks = [
@@ -199,12 +224,18 @@ describe('ddrc explain', () => {
     ],
     class: ['explain', 'run', first, '--out', 'never', '--class', 'bleu'],
     damaged: ['explain', 'run', first, 'cut.png', '--out', 'never'],
+    skipped: ['explain', 'run', 'cut.png', first, '--out', 'skipped', '--on-bad-image', 'skip', '--json'],
+    onlyBad: ['explain', 'run', 'cut.png', '--out', 'never', '--on-bad-image', 'skip', '--json'],
     missing: ['explain', 'run', 'nothing.png', '--out', 'never'],
     begun: ['explain', 'begun', first, '--out', 'never'],
+    lost: ['explain', 'lost run', first, '--out', 'never'],
+    unexported: ['predict', 'lost run', first],
     arrays: ['explain', 'arrays', first, '--out', 'never'],
     none: ['explain', 'data', first, '--out', 'never'],
     file: ['explain', 'run', first, '--out', 'cut.png'],
     noOut: ['explain', 'run', first],
+    silent: ['explain', 'silent', first, '--out', 'silent-pictures'],
+    silentJson: ['explain', 'silent', first, '--out', 'silent-pictures', '--json'],
     predicted: ['predict', 'run', first, second, '--json'],
   } as const;
   let outcomes: Record<keyof typeof calls, Outcome>;
@@ -226,6 +257,10 @@ describe('ddrc explain', () => {
     for (const { code, stderr } of trained) expect([code, code === 0 ? '' : stderr]).toEqual([0, '']);
     mkdirSync(at('begun'));
     cpSync(at('run', 'config.json'), at('begun', 'config.json'));
+    cpSync(at('run'), at('lost run'), { recursive: true });
+    for (const name of ['best.safetensors', 'model.onnx']) rmSync(at('lost run', name));
+    cpSync(at('run'), at('silent'), { recursive: true });
+    zeroWeights(at('silent', 'best.safetensors'));
     const results = await ddrcInOneProcess(Object.values(calls), folder);
     outcomes = Object.fromEntries(Object.keys(calls).map((name, i) => [name, results[i]])) as typeof outcomes;
   }, 120_000);
@@ -252,6 +287,35 @@ describe('ddrc explain', () => {
     expect(pixel(4, 160)).toEqual([255, 255, 255]);
   });
 
+  it('says where nothing in the feature map spoke for a class', async () => {
+    const [[row], [spoken]] = [outcomes.silentJson, outcomes.both].map(({ stdout }) => JSON.parse(stdout));
+    expect([row.nothingSpoke, spoken.nothingSpoke]).toEqual([true, false]);
+    expect(outcomes.silent.stdout).toContain(`\n${first}: nothing in the feature map spoke for ${row.explained}\n`);
+    const captions = (nothing: number) => {
+      const attention = { width: 2, height: 1, data: Float32Array.of(0, nothing) };
+      const pixels = new Uint8Array(3 * 16 * 16);
+      const scores = [{ name: 'a', probability: 1 }];
+      return { file: 'x.png', size: 16, pixels, predicted: 'a', explained: 'a', scores, attention, features: [], channels: 1 };
+    };
+    // The caption is drawn: the longer one has ink where the shorter one has none.
+    const ink = async (nothing: number) => {
+      output = folder;
+      const picture = sharp(await explanationPicture(captions(nothing)));
+      const strip = await picture.extract({ left: 420, top: 294, width: 150, height: 20 }).greyscale().raw().toBuffer();
+      return strip.filter((value) => value < 128).length;
+    };
+    expect(await ink(1)).toBe(0);
+    expect(await ink(0)).toBeGreaterThan(50);
+  });
+
+  it('leaves out what is no image, where it is asked to', () => {
+    expect(outcomes.skipped).toMatchObject({ code: 0, stderr: expect.stringContaining('left out: IMAGE_DAMAGED') });
+    expect(JSON.parse(outcomes.skipped.stdout).map(({ file }: { file: string }) => file)).toEqual([first]);
+    expect(readdirSync(at('skipped'))).toEqual(['000-explained.png']);
+    expect(outcomes.onlyBad).toMatchObject({ code: 1, stdout: '[]\n' });
+    expect(existsSync(at('never'))).toBe(false);
+  });
+
   it('draws one picture at a time, by as many threads as it is given', async () => {
     output = at('single');
     const program = new Command('ddrc').exitOverride();
@@ -260,6 +324,7 @@ describe('ddrc explain', () => {
     const progress = vi.spyOn(process.stderr, 'write').mockReturnValue(true);
     try {
       threads.length = 0;
+      written.length = 0;
       await program.parseAsync(['explain', at('run'), at(first), at(second), '--out', output, '--threads', '1'], {
         from: 'user',
       });
@@ -290,6 +355,8 @@ describe('ddrc explain', () => {
     ['damaged', 1, 'IMAGE_DAMAGED'],
     ['missing', 1, 'DATA_MISSING'],
     ['begun', 1, 'FILE_MISSING  the run in begun has no weights yet'],
+    ['lost', 1, 'FILE_MISSING  the weights of the run in lost run are gone: its best.safetensors is missing'],
+    ['unexported', 1, 'FILE_MISSING  the run in lost run has lost its model.onnx and its best.safetensors'],
     ['arrays', 1, 'MODEL_FOREIGN  small does not take one square colour picture'],
     ['none', 1, 'RUN_INVALID'],
     ['file', 1, 'OUTPUT_UNWRITABLE'],

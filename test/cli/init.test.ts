@@ -13,7 +13,7 @@ describe('ddrc init', () => {
   beforeAll(async () => {
     const { code, stdout, stderr } = await ddrc(['init', 'My Cells'], { cwd: folder });
     expect([code, stderr]).toEqual([0, '']);
-    expect(stdout).toContain('cd "My Cells"\n');
+    expect(stdout).toContain("cd 'My Cells'\n");
   });
 
   it('makes a project that depends on this ddrc', () => {

@@ -16,6 +16,7 @@ import { writeArrays } from './array-file.ts';
 import { checkout, type Outcome, smallModel, temporaryFolder } from './ddrc.ts';
 import { ddrcInOneProcess } from './one-process.ts';
 import { pictureFolder } from './picture-folder.ts';
+import { zeroWeights } from './zero-weights.ts';
 
 /** The threads that engines of this process were asked for, in their order. */
 const threads: (number | undefined)[] = [];
@@ -101,6 +102,9 @@ const calls = {
   arrays: ['report', 'arrays'],
   silent: ['report', 'silent'],
   table: ['report', 'table'],
+  moved: ['report', 'gone', '--data', 'data', '--out', 'moved.html'],
+  nowhere: ['report', 'gone', '--data', 'nowhere', '--out', 'moved.html'],
+  lost: ['report', 'lost'],
   damaged: ['report', 'damaged'],
   early: ['report', 'early'],
   unwritable: ['report', 'run', '--out', 'data'],
@@ -163,7 +167,7 @@ beforeAll(async () => {
   }
   writePredictions('run', ['000.png', '001.png', '002.png', '003.png']);
   writeFileSync(at('arrays', 'predictions.csv'), 'path,label,predicted,group,p:0,p:1,p:2\n5,2,0,,0.6,0.3,0.1\n');
-  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table'])
+  for (const copy of ['killed', 'begun', 'going', 'gone', 'damaged', 'silent', 'table', 'lost'])
     cpSync(at('run'), at(copy), { recursive: true });
   for (const copy of ['killed', 'going']) {
     const text = readFileSync(at(copy, 'metrics.jsonl'), 'utf8');
@@ -171,6 +175,7 @@ beforeAll(async () => {
   }
   for (const name of ['metrics.jsonl', 'best.safetensors', 'last.safetensors', 'model.onnx', 'predictions.csv'])
     rmSync(at('begun', name));
+  rmSync(at('lost', 'best.safetensors'));
   rmSync(at('silent', 'predictions.csv'));
   writeFileSync(at('damaged', 'predictions.csv'), 'path,label\n"open');
   const config = JSON.parse(readFileSync(at('gone', 'config.json'), 'utf8'));
@@ -228,6 +233,14 @@ describe('ddrc report', () => {
     expect(text.match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
   });
 
+  it('says where nothing in the feature map spoke for a class', async () => {
+    cpSync(at('run'), at('blind'), { recursive: true });
+    zeroWeights(at('blind', 'best.safetensors'));
+    expect(await writeReport(runPaths(at('blind')))).toBe(null);
+    expect(page('blind').match(/<br>Nothing in the feature map spoke for blue\.<\/figcaption>/g)).toHaveLength(2);
+    expect(page('run')).not.toContain('in the feature map spoke');
+  });
+
   it('finds the images of a table', () => {
     expect(outcomes.table).toMatchObject({ code: 0, stderr: '' });
     expect(page('table').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
@@ -255,15 +268,30 @@ describe('ddrc report', () => {
   });
 
   it.each([
-    ['gone', 'The images are not shown: there is no file or folder'],
+    ['gone', `The images are not shown: there is no ${at('gone', 'moved')}; `],
     ['arrays', 'The examples are arrays, so there are no images to show.'],
     ['silent', 'The run has no predictions.csv'],
     ['damaged', 'The predictions cannot be read: the CSV file cannot be read: a quoted cell is never closed.'],
   ] as const)('of a run whose images cannot be shown (%s) says why', (run, sentence) => {
-    expect(outcomes[run]).toMatchObject({ code: 0, stderr: '' });
+    expect(outcomes[run]).toMatchObject({ code: 0 });
+    // What a page would have, were it there, is also said to who writes it.
+    expect(outcomes[run].stderr).toEqual(run === 'arrays' ? '' : expect.stringContaining(`note    ${sentence}`));
     expect(page(run)).toContain(sentence);
     expect(page(run)).not.toContain('<img');
     expect(page(run)).toContain('Confusion matrix');
+  });
+
+  it('takes images from where they have been moved to', () => {
+    expect(outcomes.moved).toMatchObject({ code: 0, stderr: '' });
+    expect(readFileSync(at('moved.html'), 'utf8').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
+  });
+
+  it('says that weights are gone, and not that there were none yet', () => {
+    expect(outcomes.lost).toMatchObject({ code: 0 });
+    expect(outcomes.lost.stderr).toMatch(
+      /^note {4}There is no Grad-CAM: the weights of the run in .* are gone: its best\.safetensors/,
+    );
+    expect(page('lost').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(2);
   });
 
   it('of a run that --patience ended says so, and does not call it stopped', () => {
@@ -332,16 +360,34 @@ describe('ddrc report', () => {
     [
       'of mixed images',
       { config: { mix: { mixup: 0.2, cutmix: 0 } } },
-      ['the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model.'],
+      [
+        'the training accuracy counts the label with the larger share of a mixed image, so it is no measure of the model.',
+        'The training loss is with --mixup and --cutmix, and the losses of validation and test are without',
+      ],
+      [],
+    ],
+    [
+      'with notes of its start',
+      { config: { notes: ['Two splits share 3 groups.', 'Left out: <a>.png.'] } },
+      ['<ul class="notes"><li>Two splits share 3 groups.</li><li>Left out: &#60;a&#62;.png.</li></ul>'],
+      ['<th scope="row">notes</th>'],
+    ],
+    [
+      'of weighted classes',
+      { config: { classes: ['a', 'b', 'c'], classWeights: [0.5, 2, 1 / 3] } },
+      [
+        'The training loss is with --class-weights, and the losses of validation and test are without',
+        '<th scope="row">classWeights</th><td>a=0.5000, b=2.000, c=0.3333</td>',
+      ],
       [],
     ],
     [
       'of 51 classes',
       { test: squareTest(51) },
       ['That of 51 classes has no room here; it is in <code>metrics.jsonl</code>.', '<th scope="row">class-50</th>'],
-      ['class="numbers confusion"'],
+      ['class="numbers confusion many crowded"'],
     ],
-    ['of 50 classes', { test: squareTest(50) }, ['class="numbers confusion"', 'class-49'], ['has no room here']],
+    ['of 50 classes', { test: squareTest(50) }, ['class="numbers confusion many crowded"', 'class-49'], ['has no room here']],
     [
       'of 30 wrong examples',
       { wrong: 30 },
@@ -365,7 +411,7 @@ describe('ddrc report', () => {
   it('explains wrong images on as many threads as it is given', async () => {
     cpSync(at('run'), at('narrow'), { recursive: true });
     expect(await writeReport(runPaths(at('narrow')), 1)).toBe(null);
-    expect(threads).toEqual([1]);
+    expect(threads.at(-1)).toBe(1);
     expect(page('narrow').match(/<img src="data:image\/webp;base64,/g)).toHaveLength(4);
   });
 
@@ -393,6 +439,7 @@ describe('ddrc report', () => {
 
   it.each([
     ['unwritable', 1, 'OUTPUT_UNWRITABLE'],
+    ['nowhere', 1, 'DATA_MISSING'],
     ['none', 1, 'RUN_INVALID'],
     ['pictures', 1, 'RUN_INVALID'],
   ] as const)('refuses %s', (name, code, error) => {
@@ -404,8 +451,8 @@ describe('ddrc compare', () => {
   it('has figures of each run, and the settings that differ', () => {
     const { runs, settings, notes } = JSON.parse(outcomes.compared.stdout);
     expect(settings).toEqual({ epochs: ['3', '2'], seed: ['0', '7'] });
-    expect(notes).toHaveLength(1);
-    expect(notes[0]).toMatch(/^The runs have other examples, or divide them in another way/);
+    // The pictures of TEST are the same, whatever the seed.
+    expect(notes).toEqual(['The training and validation figures are not of the same examples in all runs.']);
     for (const [i, name] of ['run', 'other'].entries()) {
       const { best, test } = readRun(at(name));
       expect(runs[i]).toMatchObject({
@@ -449,7 +496,44 @@ describe('ddrc compare', () => {
       'test MCC, all classes': '0.346',
       'test log loss': '0.7500',
     });
-    expect(notes).toEqual([expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/)]);
+    expect(notes).toEqual([
+      expect.stringMatching(/^The training loss is with --mixup and --cutmix, .* \(rich one\)\.$/),
+      expect.stringMatching(/^With --mixup and --cutmix the training .* \(rich one\)\.$/),
+    ]);
+  });
+
+  it('says which figures are not of the same examples', async () => {
+    const { data } = JSON.parse(readFileSync(at('arrays', 'config.json'), 'utf8'));
+    const { partFingerprints, ...older } = data;
+    const parts = (changed: object, more = {}) => ({
+      config: { data: { ...data, ...more, fingerprint: 'another', partFingerprints: { ...partFingerprints, ...changed } } },
+    });
+    make('same parts', parts({}));
+    make('other test', parts({ test: 'another' }));
+    make('all other', parts({ train: 'a', val: 'b', test: 'c' }));
+    make('no validation', parts({ val: 'none' }, { examples: { ...data.examples, val: 0 } }));
+    make('before parts', { config: { data: { ...older, fingerprint: 'another' } } });
+    const notesOf = async (name: string) =>
+      (await compareRuns([readRun(at('arrays')), readRun(at(name))], ['arrays', name])).notes;
+    expect(await notesOf('same parts')).toEqual([]);
+    expect(await notesOf('other test')).toEqual(['The test figures are not of the same examples in all runs.']);
+    expect(await notesOf('all other')).toEqual([
+      'The training, validation and test figures are not of the same examples in all runs.',
+    ]);
+    expect(await notesOf('no validation')).toEqual([]);
+    expect(await notesOf('before parts')).toEqual([expect.stringMatching(/their figures may not be of the same examples\.$/)]);
+  });
+
+  it('tells a run that failed from one that was stopped', async () => {
+    const failed = 'the loss became NaN at step 3 (epoch 2)';
+    make('failed', { lines: ([one]) => [one, { failed }] });
+    const record = readRun(at('failed'));
+    expect([record.state, record.epochs.length]).toEqual(['failed', 1]);
+    expect(await writeReport(runPaths(at('failed')))).toBe(null);
+    expect(page('failed')).toContain(`This training failed: ${failed}; 1 of 2 epochs are finished.`);
+    const { runs, notes } = await compareRuns([readRun(at('arrays')), record], ['arrays', 'failed']);
+    expect(runs[1].state).toBe('failed');
+    expect(notes).toEqual([`Not complete: failed failed: ${failed}.`]);
   });
 
   it('compares classes that are known, and names three of them at most', async () => {

@@ -18,6 +18,7 @@ const of = (path: string) => readSafetensors(at(path)).tensors;
 const head = ['fc.weight', 'fc.bias'];
 
 const build = (out: string, ...args: string[]) => ['build', resnet, ...narrow, '--out', out, ...args];
+const buildWide = (out: string, ...args: string[]) => build(out, ...args).map((word) => (word === 'width=4' ? 'width=8' : word));
 const train = (out: string, ...args: string[]) => [
   ...['train', resnet, ...narrow, '--data', 'pictures', '--val', 'none', '--test', 'none', '--device', 'cpu', '--cache', 'none'],
   ...['--batch', '4', '--epochs', '1', '--run', out, ...args],
@@ -184,14 +185,14 @@ describe('a file that does not fit', () => {
       plain,
     ],
     'another model': [
-      build(never, ...three, '--option', 'width=8', ...reset('torch.safetensors')),
+      buildWide(never, ...three, ...reset('torch.safetensors')),
       1,
       'CHECKPOINT_MODEL',
       'is of another model: 62 of 62 parameters have another shape, more than a head (conv1.weight ([4,3,7,7] in place of [8,3,7,7]), ',
       plain,
     ],
     'another model without the flag': [
-      build(never, ...three, '--option', 'width=8', ...weights('torch.safetensors')),
+      buildWide(never, ...three, ...weights('torch.safetensors')),
       1,
       'CHECKPOINT_MODEL',
       'does not belong to this model (different: conv1.weight',

@@ -29,7 +29,7 @@ const calls = {
   tuned: [ddrnet, '--data', 'data', '--weights', join('run', 'best.safetensors'), '--run', 'tuned', ...once, '--lr', '1e-9'],
   drawn: [...tiny, '--epochs', '1'],
   arrays: ['small.ts', '--data', 'arrays.safetensors', '--run', 'arrays', '--device', 'cpu', '--json', ...sgd],
-  brief: ['small.ts', '--data', 'arrays.safetensors', '--run', 'brief', '--device', 'cpu', '--epochs', '1'],
+  brief: ['small.ts', '--data', 'arrays.safetensors', '--run', 'brief run', '--device', 'cpu', '--epochs', '1'],
   line: ['line.ts', '--data', 'numbers.safetensors', '--run', 'line', '--device', 'cpu', '--epochs', '1'],
   burst: [ddrnet, '--data', 'data', '--run', 'burst', ...once, '--lr', '1e30', '--optimizer', 'sgd', '--schedule', 'constant'],
   skipped: [ddrnet, '--data', 'damaged', '--run', 'skipped', ...once, '--batch', '4', '--on-bad-image', 'skip'],
@@ -81,10 +81,10 @@ const refusals: Record<string, [args: string[], code: 1 | 2, name: string, sente
   'a model file that is not there': [['ddrnt.ts', ...always], 1, 'FILE_MISSING', 'there is no model file ddrnt.ts'],
   'an unknown option': [[ddrnet, ...data, '--option', 'chanels=8'], 1, 'OPTION_UNKNOWN', 'did you mean "channels"?'],
   'an option out of range': [
-    [ddrnet, ...data, '--option', 'channels=48'],
+    [ddrnet, ...data, '--option', 'dropout=2'],
     1,
     'OPTION_INVALID',
-    'channels of ddrnet must be at most 32',
+    'dropout of ddrnet must be a number from 0 to below 1',
   ],
   'another number of classes': [
     [ddrnet, ...data, '--option', 'classes=5', '--batch', '4'],
@@ -353,7 +353,7 @@ describe('ddrc train', () => {
   it('names only the commands that the model is made for', () => {
     const next = (outcome: Outcome) => outcome.stdout.split('\nnext\n')[1];
     expect(outcomes.brief).toMatchObject({ code: 0 });
-    expect(next(outcomes.brief)).toBe('  npx ddrc eval brief --data FILE.safetensors\n');
+    expect(next(outcomes.brief)).toBe("  npx ddrc eval 'brief run' --data FILE.safetensors\n");
     expect(outcomes.line).toMatchObject({ code: 0 });
     expect(outcomes.line.stdout).toContain('line  model.onnx');
     expect(next(outcomes.line)).toBeUndefined();
@@ -363,11 +363,13 @@ describe('ddrc train', () => {
     const { code, stderr } = outcomes.burst;
     expect(code).toBe(1);
     expect(stderr).toMatch(/LOSS_NOT_FINITE {2}the (validation )?loss (is|became) (NaN|-?Infinity)( at step \d+| after epoch 1)/);
-    expect(stderr).toMatch(/last good checkpoint .*last\.safetensors/);
+    expect(stderr).toMatch(/weights of the start .*last\.safetensors: no later checkpoint was written/);
     const { tensors } = readSafetensors(at('burst', 'last.safetensors'));
     for (const { data } of tensors.values()) if (data instanceof Float32Array) expect(data.every(Number.isFinite)).toBe(true);
     expect(existsSync(at('burst', 'train.lock'))).toBe(false);
-    expect(readFileSync(at('burst', 'report.html'), 'utf8')).toContain('This training was stopped: 0 of');
+    expect(readFileSync(at('burst', 'report.html'), 'utf8')).toMatch(
+      /This training failed: the (validation )?loss (is|became) .*; 0 of \d+ epochs are finished\./,
+    );
   });
 });
 
@@ -387,6 +389,12 @@ describe('ddrc train refuses', () => {
     const { code, stderr } = outcomes.skipped;
     expect(code).toBe(0);
     expect(stderr).toMatch(/Left out: .*cut\.png/);
+    // Who reads the report of the run is told, too.
+    expect(JSON.parse(readFileSync(at('skipped', 'config.json'), 'utf8')).notes).toEqual([
+      expect.stringContaining('Split by file: no groups are known'),
+      expect.stringMatching(/^Left out: .*cut\.png/),
+    ]);
+    expect(readFileSync(at('skipped', 'report.html'), 'utf8')).toContain('<li>Left out: ');
   });
 
   it('a device that this machine lacks', () => {

@@ -258,9 +258,16 @@ describe('train', () => {
     await expect(train(request(paths, { schedule: rates }))).rejects.toMatchObject({
       code: 'LOSS_NOT_FINITE',
       message: expect.stringMatching(/^the loss became (NaN|Infinity) at step (10|11) \(epoch 2\)$/),
+      notes: [{ label: 'last good checkpoint', text: `${paths.last}, after step 6` }],
     });
     expect(loadCheckpoint(paths.last, expectedState(manifest)).step).toBe(6);
-    expect(readLines(paths.metrics)).toHaveLength(1);
+    expect(readLines(paths.metrics)).toEqual([
+      expect.objectContaining({ epoch: 1 }),
+      { failed: expect.stringMatching(/^the loss became (NaN|Infinity) at step/) },
+    ]);
+    // One that goes on better leaves no trace of it.
+    await train(request(paths, { resume: true }));
+    expect(readLines(paths.metrics)).not.toContainEqual(expect.objectContaining({ failed: expect.anything() }));
   });
 
   it('leaves no file where it cannot start', async () => {

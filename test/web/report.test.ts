@@ -21,7 +21,12 @@ const pages = {
   killed: at('killed', 'report.html'),
   arrays: at('arrays', 'report.html'),
   compared: at('compare.html'),
+  classes: at('classes', 'report.html'),
+  named: at('named', 'report.html'),
+  twelve: at('twelve.html'),
 };
+/** What A4 has room for beside margins of 1 cm, in CSS pixels. */
+const paperWidth = Math.round((190 / 25.4) * 96);
 let browser: Browser;
 
 beforeAll(async () => {
@@ -61,12 +66,34 @@ beforeAll(async () => {
     ['report', 'arrays'],
     ['compare', 'run', 'killed', 'arrays', '--out', 'compare.html'],
   );
+  square('classes', (i) => `CLASS NUMBER ${i}`, 50);
+  square('named', (i) => `${'X'.repeat(40)}_${'Y'.repeat(60 * i)}`, 3);
+  const twelve = Array.from({ length: 12 }, (_, i) => `a-run-with-a-long-name-${i}`);
+  const config = JSON.parse(readFileSync(at('run', 'config.json'), 'utf8'));
+  for (const [i, name] of twelve.entries()) {
+    cpSync(at('killed'), at(name), { recursive: true });
+    writeFileSync(at(name, 'config.json'), JSON.stringify({ ...config, seed: i, optimizer: { ...config.optimizer, i } }));
+  }
+  await run(['report', 'classes'], ['report', 'named'], ['compare', ...twelve, '--out', 'twelve.html']);
   browser = await startBrowser();
 }, 120_000);
 
 afterAll(async () => {
   await browser?.close();
 });
+
+/** A run whose test has so many classes, each with 1,234 images that are all right. */
+function square(name: string, nameOf: (i: number) => string, count: number): void {
+  cpSync(at('run'), at(name), { recursive: true });
+  const lines = readFileSync(at(name, 'metrics.jsonl'), 'utf8').trim().split('\n');
+  const { test } = JSON.parse(lines.at(-1)!);
+  const names = Array.from({ length: count }, (_, i) => nameOf(i));
+  const one = { precision: 1, recall: 1, f1: 1, mcc: 1, specificity: 1, auc: 1, support: 1234 };
+  const classes = Object.fromEntries(names.map((name) => [name, one]));
+  const confusion = names.map((_, i) => names.map((_, k) => (i === k ? 1234 : 0)));
+  const line = { test: { ...test, images: 1234 * count, names, classes, confusion } };
+  writeFileSync(at(name, 'metrics.jsonl'), [...lines.slice(0, -1), JSON.stringify(line), ''].join('\n'));
+}
 
 const quoted = (cell: string) => `"${cell.replaceAll('"', '""')}"`;
 
@@ -146,6 +173,50 @@ describe('reports in Chromium', () => {
       expect(await page.locator('img').count()).toBe(0);
     });
   });
+
+  it.each(['complete', 'classes', 'named', 'compared', 'twelve'] as const)(
+    'fits %s on A4, with what is closed on the screen',
+    async (name) => {
+      await opened(
+        name,
+        async (page) => {
+          await page.emulateMedia({ media: 'print' });
+          const beyond = await page.locator('th, td, caption').evaluateAll((cells, width) => {
+            const range = document.createRange();
+            const rightOf = (cell: Element) => {
+              range.selectNodeContents(cell);
+              return Math.max(cell.getBoundingClientRect().right, range.getBoundingClientRect().right);
+            };
+            return cells.filter((cell) => rightOf(cell) > width + 1).map((cell) => `${cell.textContent}: ${rightOf(cell)}`);
+          }, paperWidth);
+          expect(beyond).toEqual([]);
+          const overlapping = await page.locator('.confusion td').evaluateAll((cells) => {
+            const range = document.createRange();
+            return cells.filter((cell) => {
+              range.selectNodeContents(cell);
+              return range.getBoundingClientRect().width > cell.getBoundingClientRect().width + 0.5;
+            }).length;
+          });
+          expect(overlapping).toBe(0);
+          const broken = await page.locator('.numbers:not(.confusion) td').evaluateAll((cells) => {
+            const range = document.createRange();
+            const lines = (cell: Element) => {
+              range.selectNodeContents(cell);
+              return range.getClientRects().length;
+            };
+            return cells.filter((cell) => /^[\d.,]+$/.test(cell.textContent!) && lines(cell) > 1).map((cell) => cell.textContent);
+          });
+          expect(broken).toEqual([]);
+          for (const table of await page.locator('details table').all())
+            expect((await table.boundingBox())!.height).toBeGreaterThan(20);
+          if (name === 'complete') expect(await page.locator('details table').count()).toBe(1);
+          if (name === 'classes') expect(await page.locator('.confusion tbody td').count()).toBe(2500);
+          if (process.env.SHOTS) await page.screenshot({ path: `${process.env.SHOTS}/print-${name}.png`, fullPage: true });
+        },
+        { width: paperWidth },
+      );
+    },
+  );
 
   it('prints dark text on white, whatever the screen has', async () => {
     await opened(

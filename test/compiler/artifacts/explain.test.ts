@@ -113,7 +113,7 @@ describe('explain.onnx', () => {
     }).instantiate();
     const message = 'vectors: has no feature map [N,C,H,W] before its scores, so there is no place to show';
     expect(() => compile(vectors, { artifacts: ['explain'] })).toThrow(
-      expect.objectContaining({ code: 'MODEL_INVALID', message }),
+      expect.objectContaining({ code: 'MODEL_MAPLESS', message }),
     );
   });
 });

@@ -21,6 +21,8 @@ import { random } from '../../../numeric/random.ts';
 
 vi.mock('ddrc', () => import('../../../dsl/index.ts'));
 const { default: ddrnet } = await import('../../../models/ddrnet.ts');
+const { default: alexnet } = await import('../../../models/alexnet.ts');
+const { default: mobilenetv2 } = await import('../../../models/mobilenetv2.ts');
 const { default: resnet } = await import('../../../models/resnet.ts');
 
 const noise = (length: number, name: string) => Float32Array.from({ length }, random(name));
@@ -39,7 +41,7 @@ async function compare(program: Program, side: number) {
     graph,
     new Map([[graph.inputs[0], ndarray([1, 3, side, side], pixels)]]),
     // What a block returns is the last value that it makes.
-    names.map((name) => values.findLast(({ producer }) => producer!.scope.split('.')[0] === name)!),
+    names.map((name) => values.findLast(({ producer }) => `${producer!.scope}.`.startsWith(`${name}.`))!),
   );
   return names.map((name, i) => ({
     name,
@@ -79,6 +81,43 @@ describe('features.onnx', () => {
     ]);
   });
 
+  it.each([
+    [
+      'AlexNet, whose last map has one place',
+      alexnet.instantiate({ size: 63, width: 8 }),
+      ['features.0: 8 15', 'features.3: 24 7', 'features.6: 48 3', 'features.8: 32 3', 'features.10: 32 3'],
+    ],
+    [
+      'MobileNetV2, evenly spaced',
+      mobilenetv2.instantiate({ size: 224, width: 0.25 }),
+      [
+        ['0: 8 112', '3: 8 56', '5: 8 28', '8: 16 14'].map((map) => `features.${map}`),
+        ['10: 16 14', '13: 24 14', '15: 40 7', '18: 1280 7'].map((map) => `features.${map}`),
+      ].flat(),
+    ],
+    [
+      'MobileNetV2 at its smallest size, whose later maps have one place',
+      mobilenetv2.instantiate({ size: 32, width: 0.25 }),
+      [
+        ['0: 8 16', '2: 8 8', '4: 8 4', '6: 8 4'].map((map) => `features.${map}`),
+        ['7: 16 2', '9: 16 2', '11: 24 2', '13: 24 2'].map((map) => `features.${map}`),
+      ].flat(),
+    ],
+  ])('has inner scopes of %s', (_, program, maps) => {
+    const { outputs } = compile(program, { artifacts: ['features'] }).manifest.files['features.onnx'];
+    expect(outputs.map(({ name, shape: [, channels, height] }) => `${name}: ${channels} ${height}`)).toEqual(maps);
+  });
+
+  it('of inner scopes gives what these hand on', async () => {
+    const maps = await compare(alexnet.instantiate({ size: 63, width: 8 }), 63);
+    for (const { given, expected } of maps) {
+      expect(Math.max(...given) - Math.min(...given)).toBeGreaterThan(0.1);
+      given.forEach((value, i) => {
+        expect(Math.abs(value - expected.data[i])).toBeLessThan(1e-4);
+      });
+    }
+  });
+
   const vectors = defineModel({
     name: 'vectors',
     options: {},
@@ -99,16 +138,38 @@ describe('features.onnx', () => {
     loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),
   });
 
+  const places = defineModel({
+    name: 'places',
+    options: {},
+    inputs: () => ({ image: image(3, 4, 4) }),
+    targets: () => ({ label: classIndex() }),
+    forward: ({ image }) => {
+      const maps = scope(image, 'body', (x) => relu(conv2d(x, 'conv', { filters: 2, kernel: 4 })));
+      return { logits: linear(mean(maps, [2, 3]), 'fc', { units: 3 }) };
+    },
+    loss: ({ logits }, { label }) => softmaxCrossEntropy(logits, label),
+  });
+
   it.each([
-    ['has no map', vectors.instantiate(), 'vectors: no scope of it hands on a feature map [N,C,H,W], so there is none to show'],
+    [
+      'has no map',
+      vectors.instantiate(),
+      'MODEL_MAPLESS',
+      'vectors: no scope of it hands on a feature map [N,C,H,W], so there is none to show',
+    ],
+    [
+      'has maps of one place',
+      places.instantiate(),
+      'MODEL_MAPLESS',
+      'places: its feature maps have 1×1 places at this size, so there is none to show',
+    ],
     [
       'has a scope called as its input',
       twins.instantiate(),
+      'MODEL_INVALID',
       'twins: the scope image is called as one of its inputs or parameters',
     ],
-  ])('is refused where a model %s', (_, program, message) => {
-    expect(() => compile(program, { artifacts: ['features'] })).toThrow(
-      expect.objectContaining({ code: 'MODEL_INVALID', message }),
-    );
+  ])('is refused where a model %s', (_, program, code, message) => {
+    expect(() => compile(program, { artifacts: ['features'] })).toThrow(expect.objectContaining({ code, message }));
   });
 });

@@ -306,7 +306,6 @@ describe('isAugmentation', () => {
 
 describe('parseAugmentation', () => {
   it('replaces defaults', () => {
-    expect(parseAugmentation('')).toEqual(defaultAugmentation);
     expect(parseAugmentation('none')).toBeNull();
     expect(parseAugmentation('flip=0,rotate=15')).toEqual({ ...defaultAugmentation, flipX: false, flipY: false, rotate: 15 });
     expect(parseAugmentation(' flip=x , zoom=0.5 ')).toEqual({ ...defaultAugmentation, flipY: false, zoom: 0.5 });
@@ -326,6 +325,8 @@ describe('parseAugmentation', () => {
     'rotate=181',
     'rotate=-1',
     'zoom=NaN',
+    '',
+    ' ',
     'flip=z',
     'flip=toString',
     'toString=1',
