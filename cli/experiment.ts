@@ -4,6 +4,7 @@ import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { counted } from '../diagnostics/counted.ts';
 import { DdrcError } from '../diagnostics/error.ts';
+import { shellWord } from '../diagnostics/shell-word.ts';
 import { makeFolder } from '../runtime/files.ts';
 import { createProgress } from '../runtime/progress.ts';
 import { lockFolder } from '../runtime/runfolder.ts';
@@ -40,7 +41,6 @@ import { decimal, list, wholeNumber } from './flags.ts';
 import { onInterrupt } from './interrupt.ts';
 import { missingFolders, removeFolders } from './missing-folders.ts';
 import { duration } from './quantity.ts';
-import { shellWord } from './shell-word.ts';
 import { shown } from './shown-path.ts';
 import { textTable } from './text-table.ts';
 

@@ -2,11 +2,11 @@ import { existsSync, readdirSync, statSync } from 'node:fs';
 import { basename, extname, isAbsolute, join, relative, resolve } from 'node:path';
 import { counted } from '../../diagnostics/counted.ts';
 import { DdrcError } from '../../diagnostics/error.ts';
+import { shellWord } from '../../diagnostics/shell-word.ts';
 import { makeFolder, readBytes, writeFileAtomic } from '../../runtime/files.ts';
 import { runPaths } from '../../runtime/runfolder.ts';
 import { usageError } from '../failure.ts';
 import { packageVersion } from '../project.ts';
-import { shellWord } from '../shell-word.ts';
 import { shown } from '../shown-path.ts';
 import { flagsOf } from './carry-out.ts';
 import {
