@@ -2,7 +2,7 @@
  * That the page can be used by everybody, and never stands still.
  */
 import { describe, expect, it } from 'vitest';
-import { axeSource, watchMainThread } from './browser.ts';
+import { accessViolations, watchMainThread } from './browser.ts';
 import { colours } from './run.ts';
 import { browser, choose, eventually, made, open, page, rows } from './site-page.ts';
 
@@ -54,14 +54,7 @@ describe('everybody can use it', () => {
       .getByRole('button', { name: /^details/ })
       .click();
     await eventually(() => page.textContent('.picture figcaption')).toMatch(/^Where/);
-    await page.evaluate(axeSource());
-    const { violations } = await page.evaluate(async () => {
-      const { axe } = globalThis as unknown as {
-        axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-      };
-      return axe.run();
-    });
-    expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+    expect(await accessViolations(page)).toEqual([]);
     // Nothing sticks out sideways.
     expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
     // On a phone too, what can be sorted can be seen.

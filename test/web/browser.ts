@@ -113,6 +113,18 @@ export async function watchMainThread(browser: Browser, page: Page): Promise<() 
 }
 
 /** The text of axe-core, which a page's policy would not let it load. */
-export function axeSource(): string {
+function axeSource(): string {
   return readFileSync(join(import.meta.dirname, '../../node_modules/axe-core/axe.min.js'), 'utf8');
+}
+
+/** What axe-core finds wrong with a page, a line for each rule that is broken. */
+export async function accessViolations(page: Page): Promise<string[]> {
+  await page.evaluate(axeSource());
+  const { violations } = await page.evaluate(async () => {
+    const { axe } = globalThis as unknown as {
+      axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
+    };
+    return axe.run();
+  });
+  return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`);
 }

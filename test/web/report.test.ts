@@ -10,7 +10,7 @@ import { writeArrays } from '../cli/array-file.ts';
 import { checkout, smallModel, temporaryFolder } from '../cli/ddrc.ts';
 import { ddrcInOneProcess } from '../cli/one-process.ts';
 import { pictureFolder } from '../cli/picture-folder.ts';
-import { axeSource, noBrowser, startBrowser, watch } from './browser.ts';
+import { accessViolations, noBrowser, startBrowser, watch } from './browser.ts';
 
 const folder = temporaryFolder();
 const at = (...parts: string[]) => join(folder, ...parts);
@@ -128,14 +128,7 @@ describe('reports in Chromium', () => {
     await opened(
       name,
       async (page) => {
-        await page.evaluate(axeSource());
-        const { violations } = await page.evaluate(async () => {
-          const { axe } = globalThis as unknown as {
-            axe: { run(): Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> };
-          };
-          return axe.run();
-        });
-        expect(violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html }) => html).join(' ')}`)).toEqual([]);
+        expect(await accessViolations(page)).toEqual([]);
         expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(width);
       },
       { colorScheme, width },
